@@ -1,0 +1,1 @@
+"""Configuration as inert, frozen data: read, checked, explained. Opens no socket, starts nothing."""

@@ -1,0 +1,119 @@
+"""The configuration as frozen data. Nothing here opens, binds, logs or exits.
+
+TOML tables map onto these structs one to one; paths are kept as written together with the directory that they are
+relative to (`base`). Features (stages, handlers, filters) bring their own structs; which keys they have is in the
+feature table that config.load is given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from securelight.model.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FeatureKind = Literal["stage", "handler", "filter"]
+Engine = Literal["auto", "native", "pure"]
+TlsPolicyName = Literal["modern", "intermediate"]
+
+
+class FeatureRow(Protocol):
+    """One row of the feature table, as far as reading a config needs it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> FeatureKind: ...
+    @property
+    def config_class(self) -> type[msgspec.Struct]: ...
+
+
+class CertificateFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[site.certificate]]`: one chain and its key, PEM."""
+
+    chain: str
+    key: str
+
+
+class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[listen]]`: one address.
+
+    `address` is `host:port`, `[v6]:port` or `*:port` (all addresses of both families). `plain_http = "redirect"` makes
+    it a plain HTTP port that answers nothing but a 308 to the same URL on https, port `redirect_port`.
+    """
+
+    address: str
+    plain_http: Literal["off", "redirect"] = "off"
+    redirect_port: int = 443
+    backlog: int = 1024
+
+
+class AccessLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server.access_log]`: `file = "-"` is standard output; format `off` writes nothing."""
+
+    format: Literal["combined", "json", "off"] = "combined"
+    file: str = "-"
+
+
+class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server]`: what is one for the whole process tree."""
+
+    workers: int = 1
+    engine: Engine = "auto"
+    user: str = ""
+    group: str = ""
+    state_directory: str = ""
+    """Where the control file for `reload` and `stop` lives; by default beside the config file."""
+    event_log: Literal["auto", "human", "json"] = "auto"
+    access_log: AccessLogConfig = AccessLogConfig()
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class FeatureConfig(msgspec.Struct, frozen=True):
+    """One feature switched on in a site or route, its table already converted to the feature's struct."""
+
+    name: str
+    kind: FeatureKind
+    settings: msgspec.Struct
+    where: str
+    """File and key path, for messages."""
+
+
+class RouteConfig(msgspec.Struct, frozen=True):
+    """`[[site.route]]`: a path prefix (on segment boundaries; the longest wins) and what answers there."""
+
+    path: str
+    features: tuple[FeatureConfig, ...]
+    """Those of the site first, then the route's own, each in the order of the feature table; exactly one handler."""
+    where: str
+
+
+class SiteConfig(msgspec.Struct, frozen=True):
+    """`[[site]]`: host names and what they serve.
+
+    `hosts` are exact names, IP addresses, `*.suffix` (one or more labels), or `*` (whatever no other site has).
+    """
+
+    hosts: tuple[str, ...]
+    certificates: tuple[CertificateFiles, ...]
+    routes: tuple[RouteConfig, ...]
+    base: Path
+    where: str
+    tls: TlsPolicyName = "intermediate"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The whole configuration."""
+
+    server: ServerConfig
+    listens: tuple[ListenConfig, ...]
+    sites: tuple[SiteConfig, ...]
+    base: Path
+    """The directory of the main file."""
+    files: Sequence[Path] = ()
+    """Every file that was read, the main one first."""

@@ -1,0 +1,1 @@
+"""Synchronous facts about files: safe paths, status, contents, types, validators, ranges."""

@@ -1,0 +1,1 @@
+"""What happens after the answer: each file is one feature."""

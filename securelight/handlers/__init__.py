@@ -1,0 +1,1 @@
+"""Who gives the answer: each file is one feature."""

@@ -1,0 +1,62 @@
+"""Header fields as they travel: an ordered sequence of (lower-case name, value) pairs of bytes.
+
+`Headers` adds the lookup by name that stages and handlers need. Values of repeated fields are joined as RFC 9110,
+section 5.3 says (with a comma; Cookie with a semicolon, RFC 9113, section 8.2.3). Validation is not done here but in
+protocol/request_head, once, before a Headers exists.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Field = tuple[bytes, bytes]
+Fields = tuple[Field, ...]
+
+
+class Headers:
+    """The header fields of one message.
+
+    Args:
+        fields: the pairs in the order received; names in lower case.
+    """
+
+    __slots__ = ("_index", "fields")
+
+    def __init__(self, fields: Iterable[Field] = ()) -> None:
+        self.fields: Fields = tuple(fields)
+        index: dict[bytes, bytes] = dict(self.fields)
+        if len(index) != len(self.fields):
+            index = {}
+            for name, value in self.fields:
+                if name in index:
+                    index[name] += (b"; " if name == b"cookie" else b", ") + value
+                else:
+                    index[name] = value
+        self._index = index
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the field `name` (lower case), all its lines joined; None if it is absent."""
+        return self._index.get(name)
+
+    def lines(self, name: bytes) -> list[bytes]:
+        """Every line of the field `name`, unjoined, in order."""
+        return [value for field, value in self.fields if field == name]
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._index
+
+    def isdisjoint(self, names: frozenset[bytes]) -> bool:
+        """True if none of `names` is present; one call instead of a lookup each on the hot path."""
+        return names.isdisjoint(self._index)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self.fields)!r})"

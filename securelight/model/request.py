@@ -1,0 +1,129 @@
+"""One validated request head, and who sent it.
+
+A `Request` is made only by protocol/request_head, after every check; nothing changes it afterwards (treat it as
+frozen: it has no __setattr__ guard because it is made once a request on the hot path). What stages find out about a
+request goes into its `Facts`, so that a Request can be shared and reused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from securelight.model.errors import Refusal
+    from securelight.model.headers import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What the handshake of a connection settled."""
+
+    version: str = ""
+    """As OpenSSL names it, e.g. `TLSv1.3`."""
+    cipher: str = ""
+    server_name: str = ""
+    """The SNI, lower case; empty if the client sent none."""
+    alpn: str = ""
+    resumed: bool = False
+    client_certificate: bytes = b""
+    """DER of the verified client certificate; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of one connection."""
+
+    address: str
+    """IP address as text, without brackets; empty on a unix socket."""
+    port: int
+    local_address: str = ""
+    local_port: int = 0
+    tls: TlsFacts = field(default_factory=TlsFacts)
+
+
+class Request:
+    """One request head.
+
+    Attributes:
+        method: as sent, e.g. `GET` (case-sensitive, RFC 9110, section 9.1).
+        scheme: `https` or `http`.
+        authority: host and port as the client named them, lower case; empty only for HTTP/1.0 without Host.
+        host: the authority without its port; an IPv6 address keeps its brackets.
+        path: percent-decoded once and normalised: begins with a slash, has no dot segments, no empty segments but
+            perhaps the last, no control characters; bytes that are not UTF-8 are surrogate-escaped. `*` for OPTIONS *.
+        target: the request target as received (origin form: path and query), for logs and applications.
+        query: what follows the first `?`, undecoded and without it.
+        headers: all fields but pseudo-header fields; HTTP/2's :authority is present as `host`.
+        http_version: `2`, `1.1` or `1.0`.
+        stream_id: the HTTP/2 stream; on HTTP/1 the number of the request on its connection, from 1.
+        has_body: whether a body follows (its events come later).
+        content_length: the announced length of the body in bytes; None if none was announced.
+        expects_continue: whether the client waits for 100 (Continue) before it sends the body.
+        peer: who sent it.
+    """
+
+    __slots__ = (
+        "authority", "content_length", "expects_continue", "has_body", "headers", "host", "http_version", "method",
+        "path", "peer", "query", "scheme", "stream_id", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        *,
+        peer: Peer,
+        scheme: str = "https",
+        authority: str = "",
+        host: str = "",
+        target: bytes = b"",
+        query: bytes = b"",
+        http_version: str = "1.1",
+        stream_id: int = 1,
+        has_body: bool = False,
+        content_length: int | None = None,
+        expects_continue: bool = False,
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self.authority = authority
+        self.host = host
+        self.path = path
+        self.target = target
+        self.query = query
+        self.headers = headers
+        self.http_version = http_version
+        self.stream_id = stream_id
+        self.has_body = has_body
+        self.content_length = content_length
+        self.expects_continue = expects_continue
+        self.peer = peer
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target!r} HTTP/{self.http_version} stream {self.stream_id}>"
+
+
+class Facts:
+    """What stages found out about one request; read by handlers, filters and the access log.
+
+    Attributes:
+        client_address: the client's IP address after trusted proxies.
+        user: the authenticated user, or None.
+        captures: named captures of the conditions that matched.
+        route_path: the prefix that the chosen route matched, without a trailing slash (ASGI's root_path, CGI's
+            SCRIPT_NAME).
+        error_id: the id under which our own failure was logged, empty if all went well.
+        refusal: why the server itself answered with an error; None for the answer of a handler.
+    """
+
+    __slots__ = ("captures", "client_address", "error_id", "refusal", "route_path", "user")
+
+    def __init__(self, client_address: str) -> None:
+        self.client_address = client_address
+        self.user: str | None = None
+        self.captures: dict[str, str] | None = None
+        self.route_path = ""
+        self.error_id = ""
+        self.refusal: Refusal | None = None

@@ -1,0 +1,1 @@
+"""The engine that runs stages, a handler and filters over a request."""

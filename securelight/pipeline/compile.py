@@ -1,0 +1,197 @@
+"""Turns the configuration into flat tuples of callables, once per worker, so that a request meets no configuration.
+
+A feature's builder is called here with its settings and a BuildContext. What it returns has the shape of its kind
+(pipeline/stage). A builder that cannot do what the settings ask raises ConfigError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from securelight.model.errors import Refusal
+from securelight.model.status import error_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import msgspec
+
+    from securelight.config.schema import Config, FeatureConfig, FeatureKind, RouteConfig, SiteConfig
+    from securelight.files.content_cache import ContentCache
+    from securelight.model.limits import Limits
+    from securelight.model.request import Facts, Request
+    from securelight.model.response import Response
+    from securelight.pipeline.stage import Filter, Handler, Stage
+
+
+class Service(Protocol):
+    """Something that runs beside the requests for as long as a worker lives, such as an application's lifespan."""
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Run until cancelled; call `ready` once requests may come. Raising before that stops the worker's start."""
+
+
+class EventLog(Protocol):
+    """The event log, as structlog gives it."""
+
+    def info(self, event: str, **values: Any) -> Any: ...
+    def warning(self, event: str, **values: Any) -> Any: ...
+    def error(self, event: str, **values: Any) -> Any: ...
+
+
+@dataclass(slots=True)
+class BuildContext:
+    """What a builder may use.
+
+    Attributes:
+        limits: the server's bounds.
+        content_cache: the worker's one cache of file facts and small contents.
+        events: where to report.
+        base: the directory that relative paths of this feature's settings start from.
+        where: file and key path of the settings, for ConfigError.
+        route_path: the prefix of the route that the feature is built for, `/` or without a trailing slash.
+        services: append to it what has to run beside the requests.
+    """
+
+    limits: Limits
+    content_cache: ContentCache
+    events: EventLog
+    base: Path = Path()
+    where: str = ""
+    route_path: str = "/"
+    services: list[Service] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One row of the feature table.
+
+    Attributes:
+        name: its key in a site or route table.
+        kind: what `build` returns.
+        config_class: the struct that its table is converted to.
+        build: makes the stage, handler or filter.
+        check: what `securelight check` asks of the settings beyond their types (files that must exist ...); gives one
+            message for each fault. It must not change anything.
+    """
+
+    name: str
+    kind: FeatureKind
+    config_class: type[msgspec.Struct]
+    build: Callable[[Any, BuildContext], Any]
+    check: Callable[[Any, Path], Sequence[str]] = lambda _settings, _base: ()
+
+
+class Route:
+    """One route, ready to run."""
+
+    __slots__ = ("filters", "handler", "path", "prefix", "stages")
+
+    def __init__(
+        self, path: str, stages: tuple[Stage, ...], handler: Handler, filters: tuple[Filter, ...] = ()
+    ) -> None:
+        self.path = path
+        self.prefix = "" if path == "/" else path
+        self.stages = stages
+        self.handler = handler
+        self.filters = filters
+
+    def matches(self, path: str) -> bool:
+        """True if `path` is the route's prefix or lies below it."""
+        prefix = self.prefix
+        return not prefix or (path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"))
+
+    def filtered(self, request: Request, facts: Facts, response: Response) -> Response:
+        """`response` after all filters."""
+        for apply in self.filters:
+            response = apply(request, facts, response)
+        return response
+
+    def refuse(self, request: Request, facts: Facts, refusal: Refusal) -> Response:
+        """The error page for `refusal`, through the filters."""
+        facts.refusal = refusal
+        return self.filtered(request, facts, error_response(refusal, facts.error_id))
+
+
+def _nothing_here(_request: Request, _facts: Facts) -> Response:
+    raise Refusal(404, "There is nothing here.")
+
+
+def _not_our_host(request: Request, _facts: Facts) -> Response:
+    raise Refusal(421, "This server does not serve that host.", f"host {request.host[:80]!r}")
+
+
+class CompiledSites:
+    """All sites: finds the route of a request."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.default_route = Route("/", (), _not_our_host)
+        self._exact: dict[str, tuple[Route, ...]] = {}
+        self._suffixes: dict[str, tuple[Route, ...]] = {}
+        self._fallback: tuple[Route, ...] = (self.default_route,)
+
+    def add(self, hosts: Sequence[str], routes: Sequence[Route]) -> None:
+        """Serve `routes` for `hosts`; a later site never takes a host from an earlier one."""
+        ordered = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
+        if not ordered or ordered[-1].prefix:
+            ordered.append(Route("/", (), _nothing_here))
+        compiled = tuple(ordered)
+        for host in hosts:
+            if host == "*":
+                if self._fallback == (self.default_route,):
+                    self._fallback = compiled
+            elif host.startswith("*."):
+                self._suffixes.setdefault(host[1:], compiled)
+            else:
+                self._exact.setdefault(host, compiled)
+
+    def route_of(self, request: Request, facts: Facts) -> Route:
+        """The route for `request`; sets `facts.route_path`."""
+        routes = self._exact.get(request.host)
+        if routes is None:
+            routes = self._by_suffix(request.host)
+        path = request.path
+        for route in routes:
+            if route.matches(path):
+                facts.route_path = route.prefix
+                return route
+        return self.default_route
+
+    def _by_suffix(self, host: str) -> tuple[Route, ...]:
+        dot = host.find(".") if self._suffixes else -1
+        while dot >= 0:
+            routes = self._suffixes.get(host[dot:])
+            if routes is not None:
+                return routes
+            dot = host.find(".", dot + 1)
+        return self._fallback
+
+
+def compile_sites(config: Config, features: Sequence[Feature], context: BuildContext) -> CompiledSites:
+    """Build every feature of every route.
+
+    Errors: ConfigError from a builder.
+    """
+    by_name = {feature.name: feature for feature in features}
+    sites = CompiledSites(config.server.limits)
+    for site in config.sites:
+        sites.add(site.hosts, [_compile_route(site, route, by_name, context) for route in site.routes])
+    return sites
+
+
+def _compile_route(site: SiteConfig, route: RouteConfig, by_name: dict[str, Feature], context: BuildContext) -> Route:
+    context.base = site.base
+    context.route_path = route.path
+    built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
+    for item in route.features:
+        context.where = item.where
+        built[item.kind].append(_build(item, by_name, context))
+    handler = built["handler"][0] if built["handler"] else _nothing_here
+    return Route(route.path, tuple(built["stage"]), handler, tuple(built["filter"]))
+
+
+def _build(item: FeatureConfig, by_name: dict[str, Feature], context: BuildContext) -> Any:
+    return by_name[item.name].build(item.settings, context)

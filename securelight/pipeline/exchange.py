@@ -1,0 +1,54 @@
+"""What slow work sees of its request: the head, the body as it arrives, and the ways to speak before the answer.
+
+The server implements it in server/stream_task; handlers that wait are given it by `Deferred.run`. Everything here runs
+in the stream's own task and is cancelled with it when the client goes away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securelight.model.headers import Fields
+    from securelight.model.request import Facts, Request
+
+T = TypeVar("T")
+
+
+class Exchange(Protocol):
+    """One request in progress.
+
+    Attributes:
+        request: its head.
+        facts: what the stages found out.
+    """
+
+    request: Request
+    facts: Facts
+
+    async def receive(self) -> bytes:
+        """The next piece of the request body, in the sizes in which it came; b"" once it is whole.
+
+        The first call answers an `Expect: 100-continue`. Back-pressure is built in: the client may send more only as
+        pieces are taken.
+
+        Errors: ClientDisconnected if the client went away before the body was whole. Refusal 413 if it grows past
+        Limits.request_body_bytes, 408 if it comes slower than the minimum rate, 400 if it is malformed.
+        """
+        ...
+
+    def trailers(self) -> Fields:
+        """The request's trailer fields; empty until `receive` has returned b""."""
+        ...
+
+    def inform(self, status: int, fields: Fields) -> None:
+        """Send an interim response (103 Early Hints); dropped where the protocol or client does not take it."""
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run a blocking `function` in a worker thread, bounded by Limits.worker_threads. Not cancelled half-way."""
+        ...
+
+    async def disconnected(self) -> None:
+        """Return when the client is gone or the stream was reset; used beside the work, in a nursery."""

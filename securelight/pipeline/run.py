@@ -1,0 +1,89 @@
+"""The engine: a flat loop over compiled stages, then the handler, then the filters.
+
+All of it is synchronous. What has to wait is handed back as a Deferred, and `finish` is called with its outcome in the
+stream's task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from securelight.model.errors import Refusal
+from securelight.pipeline.stage import Deferred, Rewritten
+
+if TYPE_CHECKING:
+    from securelight.model.request import Facts, Request
+    from securelight.model.response import Response
+    from securelight.pipeline.compile import CompiledSites, Route
+
+
+class Outcome:
+    """A Deferred on its way: what `finish` needs to go on."""
+
+    __slots__ = ("deferred", "facts", "request", "rewrites", "route")
+
+    def __init__(self, deferred: Deferred, route: Route, request: Request, facts: Facts, rewrites: int) -> None:
+        self.deferred = deferred
+        self.route = route
+        self.request = request
+        self.facts = facts
+        self.rewrites = rewrites
+
+
+def run(sites: CompiledSites, request: Request, facts: Facts, rewrites: int = 0) -> Response | Outcome:
+    """Answer `request`, or say who will.
+
+    Errors: none but our own bugs; Refusal becomes the site's error page here.
+    """
+    route = sites.default_route
+    try:
+        route = sites.route_of(request, facts)
+        return _from_stage(sites, route, 0, request, facts, rewrites)
+    except Refusal as refusal:
+        return route.refuse(request, facts, refusal)
+
+
+def _from_stage(
+    sites: CompiledSites, route: Route, first: int, request: Request, facts: Facts, rewrites: int
+) -> Response | Outcome:
+    for number in range(first, len(route.stages)):
+        answer = route.stages[number](request, facts)
+        if answer is None:
+            continue
+        if isinstance(answer, Deferred):
+            answer.resume_at = number + 1
+            return Outcome(answer, route, request, facts, rewrites)
+        if isinstance(answer, Rewritten):
+            return _again(sites, answer, facts, rewrites)
+        return route.filtered(request, facts, answer)
+    handled = route.handler(request, facts)
+    if isinstance(handled, Deferred):
+        return Outcome(handled, route, request, facts, rewrites)
+    return route.filtered(request, facts, handled)
+
+
+def _again(sites: CompiledSites, answer: Rewritten, facts: Facts, rewrites: int) -> Response | Outcome:
+    if rewrites >= sites.limits.rewrites:
+        raise Refusal(500, "", f"rewrite loop in rule {answer.rule}")
+    return run(sites, answer.request, facts, rewrites + 1)
+
+
+def finish(sites: CompiledSites, outcome: Outcome, answer: Response | Rewritten | None) -> Response | Outcome:
+    """Go on with what a Deferred answered; the result may be the next Deferred.
+
+    Errors: none but our own bugs; Refusal becomes the site's error page here.
+    """
+    route, request, facts = outcome.route, outcome.request, outcome.facts
+    try:
+        if answer is None:
+            return _from_stage(sites, route, outcome.deferred.resume_at, request, facts, outcome.rewrites)
+        if isinstance(answer, Rewritten):
+            return _again(sites, answer, facts, outcome.rewrites)
+        return route.filtered(request, facts, answer)
+    except Refusal as refusal:
+        return route.refuse(request, facts, refusal)
+
+
+def refuse(outcome: Outcome, refusal: Refusal) -> Response:
+    """The error page of the route for a Refusal that the Deferred raised."""
+    return outcome.route.refuse(outcome.request, outcome.facts, refusal)

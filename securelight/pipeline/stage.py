@@ -1,0 +1,53 @@
+"""The shapes of a stage, a handler and a filter, and the ways in which they answer.
+
+The union is closed: a stage answers with a Response, a Deferred, a Rewritten, or None to go on. Refusal is the one
+exception that means something. `Deferred` is the only door from the synchronous pipeline to anything that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Union
+
+from securelight.model.request import Facts, Request
+from securelight.model.response import Response
+
+if TYPE_CHECKING:
+    from securelight.pipeline.exchange import Exchange
+
+
+class Rewritten:
+    """Start again at the first stage with `request`; bounded by Limits.rewrites.
+
+    Args:
+        request: the new one.
+        rule: the name of the rule that did it, for the message when the bound is reached.
+    """
+
+    __slots__ = ("request", "rule")
+
+    def __init__(self, request: Request, rule: str) -> None:
+        self.request = request
+        self.rule = rule
+
+
+class Deferred:
+    """An answer that has to be waited for.
+
+    Args:
+        run: called once, in the stream's own task. It returns the answer, a Rewritten, or, from a stage, None to go on
+            with the stage after it (in that task). It may raise Refusal, and ClientDisconnected when the client left.
+    """
+
+    __slots__ = ("resume_at", "run")
+
+    def __init__(self, run: Callable[[Exchange], Awaitable[Response | Rewritten | None]]) -> None:
+        self.run = run
+        self.resume_at = 0
+        """Where `pipeline.run` goes on after None; set there."""
+
+
+Answer = Union[Response, Deferred, Rewritten, None]
+Stage = Callable[[Request, Facts], Answer]
+Handler = Callable[[Request, Facts], Response | Deferred]
+Filter = Callable[[Request, Facts, Response], Response]

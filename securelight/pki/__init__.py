@@ -1,0 +1,1 @@
+"""Certificates: our own authority, leaves, key files, trust stores. The only place that imports `cryptography`."""

@@ -1,0 +1,96 @@
+"""The one interface between a connection and a protocol engine.
+
+An adapter owns the protocol's state and its framing; it does no input or output, never awaits and never raises for
+what a peer did. Bytes go in by `receive`, events come out; answers go in by `respond` and its kin, bytes come out by
+`take_output`. Calls that name a stream which has ended in the meantime are ignored, because the two sides race.
+
+There are two engines a protocol: h11 and h2 are the reference and are always there; httptools and ngh2 are the fast
+ones. All four must accept and refuse the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securelight.model.errors import Http2Code
+    from securelight.model.headers import Fields
+    from securelight.model.response import Response
+    from securelight.protocol.events import Event
+
+SERVER_FIELD = b"securelight"
+"""The value of the Server field: the product without its version."""
+
+
+class ProtocolAdapter(Protocol):
+    """One side of one connection, at the level of HTTP.
+
+    Attributes:
+        closing: nothing more will be read or begun; close the connection once `take_output` gives nothing.
+        open_streams: requests begun (their head seen) whose response or request has not ended.
+        partial_head: a request head has begun to arrive and is not complete: the head deadline runs.
+        input_ready: input is held back that `receive(b"")` would turn into events now (HTTP/1.1 pipelining: the next
+            request is looked at only after the answer to the one before; HTTP/2: never).
+    """
+
+    @property
+    def closing(self) -> bool: ...
+    @property
+    def open_streams(self) -> int: ...
+    @property
+    def partial_head(self) -> bool: ...
+    @property
+    def input_ready(self) -> bool: ...
+
+    def start(self) -> None:
+        """Queue what the server says first (HTTP/2 SETTINGS)."""
+
+    def receive(self, data: bytes) -> Sequence[Event]:
+        """Take plaintext in; returns the events it made. At most 64 KiB a call. Never raises for what `data` holds."""
+        ...
+
+    def receive_end(self) -> Sequence[Event]:
+        """The peer will send nothing more (end of the stream). Open request bodies are aborted."""
+        ...
+
+    def respond(self, stream_id: int, response: Response, data: bytes, *, end: bool) -> None:
+        """Queue the head of `response` and the first `data` of its body.
+
+        `data` may be longer than `capacity` here only (a small file goes out in this one call; the adapter holds what
+        does not fit the window). With `end`, the response is whole: content_length bytes were given, or none are to
+        follow (HEAD, 204, 304, which take no data). Where the request's body has not ended by then, the adapter deals
+        with it: HTTP/2 resets the stream with NO_ERROR after the response, HTTP/1 drains it within its limits or
+        closes.
+        """
+
+    def inform(self, stream_id: int, status: int, fields: Fields) -> None:
+        """Queue an interim response: 100 or 103. Not sent to HTTP/1.0 clients; 103 is not sent on HTTP/1.1."""
+
+    def capacity(self, stream_id: int) -> int:
+        """How many body bytes `write` takes now: HTTP/2's windows less what is queued; 0 to wait; -1 if the stream is
+        gone."""
+        ...
+
+    def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
+        """Queue body bytes, at most `capacity`. `end` as in `respond`."""
+
+    def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
+        """End the response with trailer fields (HTTP/1.1: only if it is chunked, else they are dropped)."""
+
+    def consumed(self, stream_id: int, credit: int) -> None:
+        """`credit` bytes of BodyReceived were used: the peer may send as many again."""
+
+    def reset(self, stream_id: int, code: Http2Code) -> None:
+        """Break a stream off so that the client sees an error, not a short body (HTTP/1: the connection is cut)."""
+
+    def goodbye(self) -> None:
+        """Begin no more requests: HTTP/2 sends GOAWAY, HTTP/1 closes after the answer under way (or at once)."""
+
+    def fail(self, code: Http2Code) -> None:
+        """End the connection for a reason of ours (HTTP/2: GOAWAY with `code`); no events follow."""
+
+    def take_output(self, limit: int) -> bytes:
+        """Up to about `limit` bytes to send (a frame is not split); empty if there is nothing to say now."""
+        ...

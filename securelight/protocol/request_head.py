@@ -1,0 +1,267 @@
+"""Turns the fields of one received head into a Request, or says why not. The last check of every request head.
+
+All four adapters end here, so that what one protocol or engine lets through the others do not refuse. Owns: field
+syntax (RFC 9110, section 5), pseudo-header rules (RFC 9113, section 8.3), Host against :authority, the size and number
+of fields. Framing (Content-Length, Transfer-Encoding) is settled before: by http1_guard on HTTP/1; here on HTTP/2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from securelight.model.errors import Refusal, StreamFault
+from securelight.model.headers import Field, Fields, Headers
+from securelight.model.request import Peer, Request
+from securelight.model.uri import parse_authority, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securelight.model.limits import Limits
+
+FIELD_OVERHEAD_BYTES = 32
+"""What RFC 9113, section 10.5.1 adds for each field; counted on HTTP/1 too so that both protocols have one bound."""
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LOWER_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+"""Visible characters with spaces and tabs inside only (RFC 9110, section 5.5; RFC 9113, section 8.2.1)."""
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+
+CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+"""Connection-specific fields, malformed on HTTP/2 (RFC 9113, section 8.2.2)."""
+
+FORBIDDEN_TRAILERS = CONNECTION_FIELDS | {
+    b"authorization", b"content-encoding", b"content-length", b"content-range", b"content-type", b"cookie", b"expect",
+    b"host", b"max-forwards", b"proxy-authorization", b"range", b"te", b"trailer",
+}  # fmt: skip
+"""Framing, routing, authentication and modifiers: dropped from trailers (RFC 9110, section 6.5.1)."""
+
+_METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
+}
+
+
+def from_http2(
+    fields: Sequence[Field], *, stream_id: int, peer: Peer, limits: Limits, ended: bool, validated: bool = False
+) -> Request:
+    """The Request of one HTTP/2 header block.
+
+    Args:
+        fields: the decoded block, pseudo-header fields included, in order.
+        ended: END_STREAM was set: no body follows.
+        validated: the engine has checked names, values and the order of pseudo-header fields already.
+
+    Errors: StreamFault for a malformed request (RFC 9113, section 8.1.1). Refusal for one that is well-formed but too
+    large or not for us.
+    """
+    if len(fields) > limits.request_fields + 4:
+        raise Refusal(431, "The request has too many header fields.", f"{len(fields)} fields")
+    pseudo: dict[bytes, bytes] = {}
+    regular: list[Field] = []
+    size = 0
+    for field in fields:
+        name, value = field
+        size += len(name) + len(value)
+        if name[:1] == b":":
+            if regular or name in pseudo:
+                raise StreamFault(f"pseudo-header field {name[:40]!r} repeated or after a regular field")
+            if not validated and not _VALUE.fullmatch(value):
+                raise StreamFault(f"value of {name[:40]!r} is malformed")
+            pseudo[name] = value
+        else:
+            if not validated:
+                _check_http2_field(name, value)
+            regular.append(field)
+    if size + FIELD_OVERHEAD_BYTES * len(fields) > limits.request_head_bytes:
+        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
+    method, target, authority = _pseudo_fields(pseudo)
+    headers = Headers(regular)
+    authority = _same_authority(authority, headers)
+    if b":authority" in pseudo and b"host" not in headers:
+        headers = Headers(((b"host", authority), *regular))
+    length = content_length(headers.lines(b"content-length")) if b"content-length" in headers else None
+    if ended and length:
+        raise StreamFault("content-length of a request without content")
+    if len(regular) > limits.request_fields:
+        raise Refusal(431, "The request has too many header fields.", f"{len(regular)} fields")
+    return _build(
+        method, target, authority, headers, version="2", number=stream_id, peer=peer, limits=limits,
+        has_body=not ended, length=length, scheme=pseudo[b":scheme"],
+    )  # fmt: skip
+
+
+def _pseudo_fields(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+    method = pseudo.get(b":method", b"")
+    if not _TOKEN.fullmatch(method):
+        raise StreamFault("no valid :method")
+    if method == b"CONNECT":
+        raise Refusal(501, "CONNECT is not supported.")
+    path = pseudo.get(b":path", b"")
+    if path[:1] != b"/" and not (path == b"*" and method == b"OPTIONS"):
+        raise StreamFault("no valid :path")
+    expected = 3 + (b":authority" in pseudo)
+    if b":scheme" not in pseudo or len(pseudo) != expected:
+        raise StreamFault("missing or unknown pseudo-header field")
+    return method, path, pseudo.get(b":authority", b"")
+
+
+def _check_http2_field(name: bytes, value: bytes) -> None:
+    if not _LOWER_TOKEN.fullmatch(name):
+        raise StreamFault(f"field name {name[:40]!r} is malformed")
+    if not _VALUE.fullmatch(value):
+        raise StreamFault(f"value of field {name[:40]!r} is malformed")
+    if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+        raise StreamFault(f"connection-specific field {name[:40]!r}")
+
+
+def _same_authority(authority: bytes, headers: Headers) -> bytes:
+    host = headers.get(b"host")
+    if host is None:
+        if not authority:
+            raise StreamFault("neither :authority nor host")
+        return authority
+    if len(headers.lines(b"host")) != 1 or (authority and authority.lower() != host.lower()):
+        raise StreamFault("host repeated, or not the same as :authority")
+    return host
+
+
+def content_length(lines: Sequence[bytes]) -> int:
+    """The one Content-Length of a message.
+
+    Errors: StreamFault if there are several, or it is not a plain decimal number of at most 18 digits.
+    """
+    if len(lines) != 1 or not _DIGITS.fullmatch(lines[0]):
+        raise StreamFault(f"content-length {b', '.join(lines)[:60]!r}")
+    return int(lines[0])
+
+
+def from_http1(
+    method: bytes,
+    target: bytes,
+    version: str,
+    fields: Sequence[Field],
+    *,
+    number: int,
+    peer: Peer,
+    limits: Limits,
+    has_body: bool,
+    length: int | None,
+    scheme: bytes = b"https",
+) -> Request:
+    """The Request of one HTTP/1 head that http1_guard has let through.
+
+    Args:
+        fields: names in lower case, values without surrounding white space.
+        version: `1.1` or `1.0`.
+        number: of the request on its connection, from 1.
+        has_body: as the framing says; `length` is None for a chunked body.
+
+    Errors: Refusal.
+    """
+    if not _TOKEN.fullmatch(method):
+        raise Refusal(400, "The request method is not valid.")
+    if method == b"CONNECT":
+        raise Refusal(501, "CONNECT is not supported.")
+    if len(target) > limits.request_target_bytes:
+        raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
+    if len(fields) > limits.request_fields:
+        raise Refusal(431, "The request has too many header fields.", f"{len(fields)} fields")
+    size = FIELD_OVERHEAD_BYTES * len(fields)
+    for name, value in fields:
+        size += len(name) + len(value)
+        if not _LOWER_TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise Refusal(400, "A header field is malformed.", f"field {name[:40]!r}")
+    if size > limits.request_head_bytes:
+        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
+    headers = Headers(fields)
+    hosts = headers.lines(b"host")
+    if len(hosts) > 1 or (version == "1.1" and not hosts):
+        raise Refusal(400, "A request has exactly one Host field.", f"{len(hosts)} Host fields")
+    authority = hosts[0] if hosts else b""
+    if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
+        scheme, authority, target = _absolute_form(target)
+    return _build(
+        method, target, authority, headers, version=version, number=number, peer=peer, limits=limits,
+        has_body=has_body, length=length, scheme=scheme,
+    )  # fmt: skip
+
+
+_ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]+)([/?].*)?")
+
+
+def _absolute_form(target: bytes) -> tuple[bytes, bytes, bytes]:
+    """RFC 9112, section 3.2.2: its authority wins over Host."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise Refusal(400, "The request target is not valid.", f"target {target[:80]!r}")
+    rest = match[3] or b"/"
+    return match[1].lower(), match[2], rest if rest[:1] == b"/" else b"/" + rest
+
+
+def _build(
+    method: bytes,
+    target: bytes,
+    authority: bytes,
+    headers: Headers,
+    *,
+    version: str,
+    number: int,
+    peer: Peer,
+    limits: Limits,
+    has_body: bool,
+    length: int | None,
+    scheme: bytes,
+) -> Request:
+    if len(target) > limits.request_target_bytes:
+        raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
+    if scheme != (b"https" if peer.tls.version else b"http"):
+        raise Refusal(421, "The request is not for this scheme.", f"scheme {scheme[:20]!r}")
+    named, host = parse_authority(authority) if authority else ("", "")
+    if target == b"*":
+        path, query = "*", b""
+    else:
+        path, query = parse_target(target)
+    if length is not None and length > limits.request_body_bytes:
+        raise Refusal(413, "The request body is too large.", f"{length} bytes announced")
+    return Request(
+        _METHODS.get(method) or method.decode("ascii"),
+        path,
+        headers,
+        peer=peer,
+        scheme=scheme.decode("ascii"),
+        authority=named,
+        host=host,
+        target=target,
+        query=query,
+        http_version=version,
+        stream_id=number,
+        has_body=has_body,
+        content_length=length,
+        expects_continue=_expectation(headers, version),
+    )
+
+
+def _expectation(headers: Headers, version: str) -> bool:
+    expect = headers.get(b"expect")
+    if expect is None or version == "1.0":
+        return False
+    if expect.lower() != b"100-continue":
+        raise Refusal(417, "The expectation is not supported.", f"expect {expect[:40]!r}")
+    return True
+
+
+def checked_trailers(fields: Sequence[Field], limits: Limits) -> Fields:
+    """The trailer fields that may be seen by a handler; those that frame, route or authorise are dropped.
+
+    Errors: StreamFault for malformed ones, pseudo-header fields included, and for too many or too large ones.
+    """
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value) + FIELD_OVERHEAD_BYTES
+        if not _LOWER_TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise StreamFault(f"trailer field {name[:40]!r} is malformed")
+    if len(fields) > limits.request_fields or size > limits.trailer_bytes:
+        raise StreamFault(f"{len(fields)} trailer fields of {size} bytes")
+    return tuple(field for field in fields if field[0] not in FORBIDDEN_TRAILERS)

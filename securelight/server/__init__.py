@@ -1,0 +1,1 @@
+"""Sockets, processes and time: where Trio lives."""

@@ -1,0 +1,1 @@
+"""What happens before the answer: each file is one feature."""
