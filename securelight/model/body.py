@@ -4,6 +4,7 @@
 - `FileSlice`: a range of an open file, read by the connection itself in slices of its write budget.
 - `Parts`: several of the two in a row (multipart/byteranges).
 - `AsyncBody`: chunks that somebody has to wait for; only these cost a task.
+- `PushedBody`: an AsyncBody that nobody asks: its bytes come through `Exchange.send`.
 """
 
 from __future__ import annotations
@@ -84,5 +85,18 @@ class AsyncBody(abc.ABC):
         """The trailer fields, asked for after the last chunk."""
         return ()
 
+
+class PushedBody(AsyncBody):
+    """Stands in a Response for the bytes that its handler sends by `Exchange.send` after `Exchange.begin`."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Nobody may ask for them.
+
+        Errors: always raises RuntimeError.
+        """
+        raise RuntimeError("this body is sent by Exchange.send, not asked for")
+
+
+PUSHED_BODY = PushedBody()
 
 Body = Union[bytes, FileSlice, Parts, AsyncBody]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from securelight.model.headers import Fields
     from securelight.model.request import Facts, Request
+    from securelight.model.response import Response
 
 T = TypeVar("T")
 
@@ -45,6 +46,38 @@ class Exchange(Protocol):
 
     def inform(self, status: int, fields: Fields) -> None:
         """Send an interim response (103 Early Hints); dropped where the protocol or client does not take it."""
+
+    async def respond(self, response: Response) -> None:
+        """Send a whole answer now, while the work behind it goes on (an application's background tasks).
+
+        The same as returning it from `Deferred.run`, filters included; `run` then returns RESPONDED. Nothing but
+        `receive` and `disconnected` may be called afterwards. Returns once the last byte is queued.
+
+        Errors: ClientDisconnected. BodyAborted if the body turned out shorter than announced; the stream is reset.
+        """
+
+    async def begin(self, response: Response) -> None:
+        """Send the head of an answer whose body follows by `send`, and is closed by `end`.
+
+        The head goes through the route's filters. `response.body` is a model.body.PushedBody, which stands for what
+        follows; `response.content_length` announces it, None if it is not known.
+
+        Errors: ClientDisconnected.
+        """
+
+    async def send(self, data: bytes) -> None:
+        """Send more of the body after `begin`; waits until the client has room, so that little is held here.
+
+        The caller keeps to the announced length, and sends nothing for HEAD or a status without content.
+
+        Errors: ClientDisconnected.
+        """
+
+    async def end(self, trailers: Fields = ()) -> None:
+        """The body is whole. If `run` returns or raises after `begin` without this, the stream is reset.
+
+        Errors: ClientDisconnected.
+        """
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a blocking `function` in a worker thread, bounded by Limits.worker_threads. Not cancelled half-way."""

@@ -7,7 +7,7 @@ exception that means something. `Deferred` is the only door from the synchronous
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Union, final
 
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
@@ -31,17 +31,29 @@ class Rewritten:
         self.rule = rule
 
 
+@final
+class Responded:
+    """What a Deferred returns that has sent its answer itself, by `Exchange.respond`, or `begin`, `send` and `end`."""
+
+    __slots__ = ()
+
+
+RESPONDED = Responded()
+"""The only instance."""
+
+
 class Deferred:
     """An answer that has to be waited for.
 
     Args:
-        run: called once, in the stream's own task. It returns the answer, a Rewritten, or, from a stage, None to go on
-            with the stage after it (in that task). It may raise Refusal, and ClientDisconnected when the client left.
+        run: called once, in the stream's own task. It returns the answer, a Rewritten, RESPONDED if the answer was sent
+            through the Exchange, or, from a stage, None to go on with the stage after it (in that task). It may raise
+            Refusal, and ClientDisconnected when the client left.
     """
 
     __slots__ = ("resume_at", "run")
 
-    def __init__(self, run: Callable[[Exchange], Awaitable[Response | Rewritten | None]]) -> None:
+    def __init__(self, run: Callable[[Exchange], Awaitable[Response | Rewritten | Responded | None]]) -> None:
         self.run = run
         self.resume_at = 0
         """Where `pipeline.run` goes on after None; set there."""
