@@ -33,6 +33,8 @@ class ProtocolAdapter(Protocol):
         partial_head: a request head has begun to arrive and is not complete: the head deadline runs.
         input_ready: input is held back that `receive(b"")` would turn into events now (HTTP/1.1 pipelining: the next
             request is looked at only after the answer to the one before; HTTP/2: never).
+        wants_input: False while HTTP/1.1 holds back bytes of a next request until the one before is answered: the
+            connection then reads no more from the socket, so that the held bytes stay bounded. HTTP/2: always True.
     """
 
     @property

@@ -1,0 +1,104 @@
+"""Feeds the bodies that are not sent in one call: large files, several parts, bodies larger than the window.
+
+A sender is read by the connection's write turn, as much at a time as the adapter has room for; nothing is read ahead.
+File bytes that are in the page cache are read here without waiting (RWF_NOWAIT); those that are not are fetched by a
+thread while other streams go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from securelight.model.body import FileSlice, Parts
+from securelight.model.errors import BodyAborted
+from securelight.model.request import Facts, Request
+from securelight.model.response import Response
+
+_blocking_devices: set[int] = set()
+"""st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
+
+
+class BodySender:
+    """One response body on its way.
+
+    Args:
+        request, facts, response: what the access log needs at the end; the sender owns the body's open files.
+        started: time.monotonic() at the request's head.
+    """
+
+    __slots__ = (
+        "_number", "_offset", "_parts", "facts", "fetched", "fetching", "progress_at", "remaining", "request",
+        "response", "sent_bytes", "started",
+    )  # fmt: skip
+
+    def __init__(self, request: Request, facts: Facts, response: Response, started: float) -> None:
+        body = response.body
+        assert isinstance(body, (bytes, FileSlice, Parts))
+        self.request = request
+        self.facts = facts
+        self.response = response
+        self.started = started
+        self.progress_at = started
+        self.sent_bytes = 0
+        self.fetching = False
+        """A thread is reading; there is nothing to do until it is back."""
+        self.fetched = b""
+        """What the thread brought."""
+        self._parts: tuple[bytes | FileSlice, ...] = body.parts if isinstance(body, Parts) else (body,)
+        self._number = 0
+        self._offset = 0
+        self.remaining = len(body) if isinstance(body, bytes) else body.length
+
+    def read(self, room: int) -> bytes | None:
+        """Up to `room` bytes of the body, at least one; None if a thread has to fetch them (see `missing`).
+
+        Errors: BodyAborted if the file has become shorter than was announced, or cannot be read.
+        """
+        if self.fetched:
+            data, self.fetched = self.fetched[:room], self.fetched[room:]
+            return self._taken(data)
+        part, offset = self._current()
+        if isinstance(part, bytes):
+            return self._taken(part[offset : offset + room])
+        file = part.file
+        if file.device in _blocking_devices:
+            return None
+        try:
+            wanted = min(room, part.length - offset)
+            buffer = bytearray(wanted)
+            count = os.preadv(file.descriptor, [buffer], part.offset + offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                _blocking_devices.add(file.device)
+                return None
+            raise BodyAborted(f"the file cannot be read: {error.strerror}") from error
+        if count == 0:
+            raise BodyAborted("the file has become shorter while it was sent")
+        return self._taken(bytes(buffer) if count == wanted else bytes(memoryview(buffer)[:count]))
+
+    def missing(self, room: int) -> tuple[int, int, int]:
+        """(descriptor, offset, length) of what `read` could not give, for a thread to read with os.pread."""
+        part, offset = self._current()
+        assert isinstance(part, FileSlice)
+        return part.file.descriptor, part.offset + offset, min(room, part.length - offset)
+
+    def _current(self) -> tuple[bytes | FileSlice, int]:
+        part = self._parts[self._number]
+        while self._offset == (len(part) if isinstance(part, bytes) else part.length):
+            self._number += 1
+            self._offset = 0
+            part = self._parts[self._number]
+        return part, self._offset
+
+    def _taken(self, data: bytes) -> bytes:
+        self._offset += len(data)
+        self.sent_bytes += len(data)
+        self.remaining -= len(data)
+        return data
+
+    def close(self) -> None:
+        """Give the body's files back. A thread that still reads one holds it with `acquire`."""
+        self.response.release()

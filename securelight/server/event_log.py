@@ -1,0 +1,36 @@
+"""The event log: what the server has to say besides the access log. To standard error, human on a terminal, else JSON.
+
+Values that come from the network are always passed as values, never formatted into the event's name. Header values do
+not belong here at all; Authorization and cookies least of all.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+
+def configure(form: str = "auto", stream: TextIO | None = None) -> None:
+    """Set the form of all event logs: `human`, `json`, or `auto` (human if `stream`, standard error, is a terminal)."""
+    out = stream if stream is not None else sys.stderr
+    human = form == "human" or (form == "auto" and out.isatty())
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso" if not human else "%H:%M:%S", utc=not human),
+    ]
+    if human:
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=processors,
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+def event_log(part: str) -> Any:
+    """A logger that says which `part` of the server speaks."""
+    return structlog.get_logger(part=part)

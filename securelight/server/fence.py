@@ -1,0 +1,37 @@
+"""The fence around every connection and stream: no exception leaves, our own failures get an id, nobody else notices.
+
+The client sees the id and nothing else; the log has the id and the traceback.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from typing import Any
+
+
+class Fence:
+    """Reports our own failures and counts the peers'.
+
+    Args:
+        events: the event log.
+    """
+
+    __slots__ = ("counts", "events")
+
+    def __init__(self, events: Any) -> None:
+        self.events = events
+        self.counts: Counter[str] = Counter()
+        """How often each thing went wrong, by a short stable phrase."""
+
+    def report(self, error: BaseException, doing: str, **values: Any) -> str:
+        """Log `error` with its traceback while `doing` something; returns the id to show to the client."""
+        error_id = secrets.token_hex(6)
+        self.counts["internal error"] += 1
+        self.events.error("internal error", id=error_id, doing=doing, exc_info=error, **values)
+        return error_id
+
+    def count(self, reason: str, address: str, **values: Any) -> None:
+        """Note that a peer did something wrong: counted by `reason`, logged at info with its address."""
+        self.counts[reason] += 1
+        self.events.info(reason, peer=address, **values)
