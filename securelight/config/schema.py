@@ -1,13 +1,14 @@
 """The configuration as frozen data. Nothing here opens, binds, logs or exits.
 
-TOML tables map onto these structs one to one; paths are kept as written together with the directory that they are
-relative to (`base`). Features (stages, handlers, filters) bring their own structs; which keys they have is in the
-feature table that config.load is given.
+TOML tables map onto these structs one to one. Paths of a site are kept as written, together with the directory that
+they are relative to (`base`): that of the file in which they stand. Paths of `[server]` are absolute once loaded.
+Features (stages, handlers, filters) bring their own structs; which keys they have is in the feature table that
+config.load is given.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 import msgspec
 
@@ -20,50 +21,67 @@ if TYPE_CHECKING:
 FeatureKind = Literal["stage", "handler", "filter"]
 Engine = Literal["auto", "native", "pure"]
 TlsPolicyName = Literal["modern", "intermediate"]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+FilePath = Annotated[str, msgspec.Meta(min_length=1)]
+
+SHORTHANDS: Final = {
+    "root": ("static_file", "Serve the files below this folder: short for static_file with this root."),
+    "app": ("asgi", "Run the ASGI application module:attribute: short for asgi with this app."),
+}
+"""Keys of a site or route that stand for a feature with the one setting of the same name: its name, what it does."""
 
 
 class FeatureRow(Protocol):
     """One row of the feature table, as far as reading a config needs it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its key in a site or route table."""
+        ...
+
     @property
-    def kind(self) -> FeatureKind: ...
+    def kind(self) -> FeatureKind:
+        """At which point of a request it acts."""
+        ...
+
     @property
-    def config_class(self) -> type[msgspec.Struct]: ...
+    def config_class(self) -> type[msgspec.Struct]:
+        """What its table is converted to."""
+        ...
 
 
 class CertificateFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[site.certificate]]`: one chain and its key, PEM."""
 
-    chain: str
-    key: str
+    chain: FilePath
+    key: FilePath
 
 
 class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[listen]]`: one address.
 
-    `address` is `host:port`, `[v6]:port` or `*:port` (all addresses of both families). `plain_http = "redirect"` makes
-    it a plain HTTP port that answers nothing but a 308 to the same URL on https, port `redirect_port`.
+    `address` is `host:port`, `[v6]:port`, `*:port` (all addresses of both families) or `unix:path`. `plain_http =
+    "redirect"` makes it a plain HTTP port that answers nothing but a 308 to the same URL on https, port
+    `redirect_port`.
     """
 
     address: str
     plain_http: Literal["off", "redirect"] = "off"
-    redirect_port: int = 443
-    backlog: int = 1024
+    redirect_port: Port = 443
+    backlog: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
 
 
 class AccessLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[server.access_log]`: `file = "-"` is standard output; format `off` writes nothing."""
 
     format: Literal["combined", "json", "off"] = "combined"
-    file: str = "-"
+    file: FilePath = "-"
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[server]`: what is one for the whole process tree."""
 
-    workers: int = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 1
     engine: Engine = "auto"
     user: str = ""
     group: str = ""
@@ -72,6 +90,20 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_log: Literal["auto", "human", "json"] = "auto"
     access_log: AccessLogConfig = AccessLogConfig()
     limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class SiteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[site]]`: the keys that are not features."""
+
+    hosts: list[str]
+    tls: TlsPolicyName = "intermediate"
+    certificate: list[CertificateFiles] = []
+
+
+class RouteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[site.route]]`: the keys that are not features."""
+
+    path: str
 
 
 class FeatureConfig(msgspec.Struct, frozen=True):
@@ -89,7 +121,8 @@ class RouteConfig(msgspec.Struct, frozen=True):
 
     path: str
     features: tuple[FeatureConfig, ...]
-    """Those of the site first, then the route's own, each in the order of the feature table; exactly one handler."""
+    """The site's stages and filters, those that the route has itself replaced by its own, and exactly one handler; in
+    the order of the feature table, which is the order in which they run."""
     where: str
 
 

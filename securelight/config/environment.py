@@ -1,0 +1,91 @@
+"""The settings of `[server]` as environment variables: SECURELIGHT_SERVER_WORKERS is `workers` in `[server]`.
+
+The tables below it are joined with underscores, as in SECURELIGHT_SERVER_ACCESS_LOG_FORMAT and
+SECURELIGHT_SERVER_LIMITS_IDLE_SECONDS. A variable wins over the file. Sites and listens have no variables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from securelight.config.convert import hints_of, is_table
+from securelight.config.explain import nearest
+from securelight.config.faults import Where, printable
+from securelight.config.schema import ServerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from securelight.config.convert import Converter
+
+PREFIX: Final = "SECURELIGHT_"
+
+
+def variables() -> dict[str, tuple[str, ...]]:
+    """Every variable that is read, with the key path below `[server]` that it sets."""
+    return {PREFIX + "_".join(("SERVER", *path)).upper(): path for path, _ in _settings(ServerConfig, ())}
+
+
+def _settings(kind: type[Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, hint in hints_of(kind).items():
+        if is_table(hint):
+            yield from _settings(hint, (*path, key))
+        else:
+            yield (*path, key), hint
+
+
+def unknown_variables(environment: Mapping[str, str], command_prefixes: Iterable[str]) -> list[str]:
+    """One warning for each variable that begins with SECURELIGHT_ and that nothing reads.
+
+    Args:
+        environment: the variables.
+        command_prefixes: the beginnings of variables that commands read as options, such as `SECURELIGHT_SERVE_`.
+    """
+    known = variables()
+    prefixes = tuple(command_prefixes)
+    warnings = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known and not (prefixes and name.startswith(prefixes)):
+            close = nearest(name, known)
+            meant = f"; did you mean {close}?" if close else ""
+            warnings.append(f"environment: {printable(name)}: no setting has this name{meant}")
+    return warnings
+
+
+def place_of(path: tuple[str, ...], environment: Mapping[str, str], where: Where) -> Where:
+    """Where the setting `path` of `[server]` was made: in the environment, or in the table at `where`."""
+    variable = PREFIX + "_".join(("SERVER", *path)).upper()
+    if variable in environment:
+        return Where("environment", variable)
+    for key in path:
+        where = where.key(key)
+    return where
+
+
+def apply_environment(
+    table: Mapping[str, object], environment: Mapping[str, str], converter: Converter
+) -> dict[str, object]:
+    """A copy of the `[server]` table with the settings of `environment` in it.
+
+    Args:
+        table: as read; what is wrong in it is left for later.
+        environment: the variables.
+        converter: checks the values and collects faults.
+    """
+    result = dict(table)
+    for path, hint in _settings(ServerConfig, ()):
+        variable = PREFIX + "_".join(("SERVER", *path)).upper()
+        if variable not in environment:
+            continue
+        value = converter.value(path[-1], environment[variable], hint, Where("environment", variable), strict=False)
+        if value is None:
+            continue
+        target = result
+        for key in path[:-1]:
+            inner = target.setdefault(key, {})
+            if not isinstance(inner, dict):
+                break
+            target[key] = target = dict(inner)
+        else:
+            target[path[-1]] = value
+    return result

@@ -1,0 +1,181 @@
+"""Reads a configuration: the main file, `conf.d/*.toml` beside it, and the environment, into one frozen Config.
+
+Everything that is wrong is reported at once. Nothing that the configuration names is opened here (certificates, roots,
+logs): that is for the commands that use it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from securelight.config.check import parse_address
+from securelight.config.convert import Converter, hints_of
+from securelight.config.environment import apply_environment, place_of
+from securelight.config.faults import ConfigFaults, Faults, Where, quoted
+from securelight.config.read import read_documents
+from securelight.config.schema import (
+    SHORTHANDS,
+    AccessLogConfig,
+    CertificateFiles,
+    Config,
+    ListenConfig,
+    RouteKeys,
+    ServerConfig,
+    SiteConfig,
+    SiteKeys,
+)
+from securelight.config.sites import SiteReader
+from securelight.model import limits
+from securelight.model.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from securelight.config.read import Document
+    from securelight.config.schema import FeatureRow
+
+__all__ = ["ConfigFaults", "load"]
+
+_TOP_LEVEL: Final = {"include": None, "server": None, "listen": None, "site": None}
+
+
+def load(path: Path, features: Sequence[FeatureRow], environment: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration file `path` (or every `*.toml` in the directory `path`).
+
+    Args:
+        path: the main file. Relative paths in a file start from the directory of that file.
+        features: the feature table.
+        environment: variables that override `[server]`; by default those of this process.
+
+    Errors: ConfigFaults with everything that is wrong.
+    """
+    loader = _Loader(features, os.environ if environment is None else environment)
+    config = loader.load(path)
+    loader.faults.raise_any()
+    assert config is not None
+    return config
+
+
+class _Loader:
+    """One run of `load`."""
+
+    def __init__(self, features: Sequence[FeatureRow], environment: Mapping[str, str]) -> None:
+        self.faults = Faults()
+        self._environment = environment
+        self._converter = Converter(self.faults, _headers(features))
+        self._sites = SiteReader(features, self._converter)
+
+    def load(self, path: Path) -> Config | None:
+        documents = read_documents(path, self.faults)
+        if not documents:
+            return None
+        whole = not self.faults
+        base = path.absolute() if path.is_dir() else path.absolute().parent
+        for document in documents:
+            for key in document.table:
+                if key not in _TOP_LEVEL:
+                    self._converter.unknown(key, document.where, _TOP_LEVEL)
+        server = self._server(documents)
+        listens = self._listens(documents, whole=whole)
+        sites = self._read_sites(documents, whole=whole)
+        if self.faults or server is None:
+            return None
+        return Config(server, listens, sites, base, [document.path for document in documents])
+
+    def _server(self, documents: list[Document]) -> ServerConfig | None:
+        having = [document for document in documents if "server" in document.table]
+        first = having[0] if having else documents[0]
+        for document in having[1:]:
+            self.faults.add(
+                document.where.key("server"), f"[server] is already in {first.where.file}; keep one of the two"
+            )
+        where = first.where.key("server")
+        written = self._converter.as_table(first.table.get("server", {}), where)
+        if written is None:
+            return None
+        table = apply_environment(written, self._environment, self._converter)
+        server = self._converter.table(table, ServerConfig, where)
+        self._check_limits(table.get("limits"), where)
+        return None if server is None else _with_absolute_paths(server, first.base)
+
+    def _check_limits(self, table: object, where: Where) -> None:
+        if not isinstance(table, dict):
+            return
+        numbers = {name: table[name] for name in hints_of(Limits) if type(table.get(name)) in (int, float)}
+        for name, what in limits.faults(Limits(**numbers)):
+            self.faults.add(place_of(("limits", name), self._environment, where), what)
+
+    def _listens(self, documents: list[Document], *, whole: bool) -> tuple[ListenConfig, ...]:
+        listens: list[ListenConfig] = []
+        places: dict[object, Where] = {}
+        tables = self._tables(documents, "listen")
+        for document, where, value in tables:
+            listen = self._converter.table(value, ListenConfig, where)
+            text = value.get("address") if isinstance(value, dict) else None
+            if not isinstance(text, str):
+                continue
+            place = where.key("address")
+            try:
+                address = parse_address(text)
+            except ValueError as error:
+                self.faults.add(place, str(error))
+                continue
+            if address.unix_path:
+                address = address._replace(unix_path=str(document.base / address.unix_path))
+                text = f"unix:{address.unix_path}"
+            taken = places.setdefault(address, place)
+            if taken is not place and address.port != 0:
+                self.faults.add(place, f"{quoted(text)} is already listened on by {taken}")
+            if listen is not None:
+                listens.append(msgspec.structs.replace(listen, address=text))
+        if not tables and whole:
+            self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
+        return tuple(listens)
+
+    def _read_sites(self, documents: list[Document], *, whole: bool) -> tuple[SiteConfig, ...]:
+        tables = self._tables(documents, "site")
+        if not tables and whole:
+            self.faults.add(
+                documents[0].where, 'has no [[site]]; add one with hosts = ["localhost"], a certificate and a root'
+            )
+        sites = [self._sites.read(value, where, document.base) for document, where, value in tables]
+        return tuple(site for site in sites if site is not None)
+
+    def _tables(self, documents: list[Document], key: str) -> list[tuple[Document, Where, object]]:
+        found = []
+        for document in documents:
+            if key in document.table:
+                where = document.where.key(key)
+                for index, value in enumerate(self._converter.as_tables(document.table[key], where)):
+                    found.append((document, where.item(index), value))
+        return found
+
+
+def _with_absolute_paths(server: ServerConfig, base: Path) -> ServerConfig:
+    log = server.access_log
+    if log.file not in ("-", ""):
+        log = msgspec.structs.replace(log, file=str(base / log.file))
+    directory = str(base / server.state_directory) if server.state_directory else ""
+    return msgspec.structs.replace(server, access_log=log, state_directory=directory)
+
+
+def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
+    """Every well-known key with the header of the table that it belongs to."""
+    headers: dict[str, str] = {}
+    names = {row.name for row in features}
+    for kind, header in (
+        (SiteKeys, "[[site]]"),
+        (ServerConfig, "[server]"),
+        (ListenConfig, "[[listen]]"),
+        (CertificateFiles, "[[site.certificate]]"),
+        (RouteKeys, "[[site.route]]"),
+        (AccessLogConfig, "[server.access_log]"),
+        (Limits, "[server.limits]"),
+    ):
+        headers |= {key: header for key in hints_of(kind) if key not in headers}
+    headers |= {key: "[[site]]" for key, (name, _) in SHORTHANDS.items() if name in names}
+    return headers | dict.fromkeys(names | {"route"}, "[[site]]")
