@@ -1,0 +1,92 @@
+"""A stored file as a representation: the fields that go with it, and its 200, 206 and 304 answers.
+
+A file in memory has one Response that is sent again and again (its head is serialised once a second by the adapters);
+a large one gets a new Response each time, which holds the open file until it is sent.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from securelight.model.body import FileSlice, Parts
+from securelight.model.response import Response
+
+if TYPE_CHECKING:
+    from securelight.files.stored_file import StoredFile
+    from securelight.model.body import Body
+    from securelight.model.headers import Fields
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_ACCEPT_RANGES = (b"accept-ranges", b"bytes")
+
+
+class Representation:
+    """One file in one content coding.
+
+    Args:
+        stored: the file.
+        content_type: of what is inside the coding.
+        coding: its Content-Encoding; empty for identity.
+        varies: fields that belong on the answer whatever its status: Vary, Cache-Control.
+    """
+
+    __slots__ = ("_content_type", "_fields", "_whole", "not_modified", "stored")
+
+    def __init__(self, stored: StoredFile, content_type: bytes, coding: bytes = b"", varies: Fields = ()) -> None:
+        self.stored = stored
+        self._content_type = content_type
+        validators = ((b"etag", stored.etag), (b"last-modified", stored.last_modified))
+        self._fields: Fields = (
+            *validators,
+            *(((b"content-encoding", coding),) if coding else ()),
+            *varies,
+            _NOSNIFF,
+        )
+        whole_fields = ((b"content-type", content_type), _ACCEPT_RANGES, *self._fields)
+        # Without content in memory this answers HEAD only.
+        self._whole = Response(200, whole_fields, stored.content or b"", content_length=stored.size, shared=True)
+        self.not_modified = Response(304, (*validators, *varies), shared=True)
+
+    @property
+    def shared(self) -> Response | None:
+        """The one 200 answer for GET and HEAD, if the file is in memory."""
+        return None if self.stored.content is None else self._whole
+
+    def whole(self, method: str) -> Response:
+        """The 200 answer."""
+        if self.stored.content is not None or method == "HEAD":
+            return self._whole
+        return Response(200, self._whole.fields, self._slice(0, self.stored.size))
+
+    def part(self, ranges: tuple[tuple[int, int], ...]) -> Response:
+        """The 206 answer with `ranges`, (start, end) pairs inside the file, at least one."""
+        size = self.stored.size
+        if len(ranges) == 1:
+            start, end = ranges[0]
+            fields = (
+                (b"content-type", self._content_type),
+                (b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size)),
+                *self._fields,
+            )
+            return Response(206, fields, self._slice(start, end))
+        boundary = secrets.token_hex(16).encode()
+        parts: list[bytes | FileSlice] = []
+        for start, end in ranges:
+            parts.append(
+                b"\r\n--%b\r\ncontent-type: %b\r\ncontent-range: bytes %d-%d/%d\r\n\r\n"
+                % (boundary, self._content_type, start, end - 1, size)
+            )
+            parts.append(self._slice(start, end))
+        parts.append(b"\r\n--%b--\r\n" % boundary)
+        body: Body = Parts(tuple(parts))
+        if self.stored.content is not None:
+            body = b"".join(part for part in parts if isinstance(part, bytes))
+        return Response(206, ((b"content-type", b"multipart/byteranges; boundary=" + boundary), *self._fields), body)
+
+    def _slice(self, start: int, end: int) -> bytes | FileSlice:
+        content, file = self.stored.content, self.stored.file
+        if content is not None:
+            return content[start:end]
+        assert file is not None
+        return FileSlice(file.acquire(), start, end - start)

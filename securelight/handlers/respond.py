@@ -1,0 +1,74 @@
+"""Answers every request with one fixed status, fields and body."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from securelight.model.errors import ConfigError
+from securelight.model.response import BODYLESS_STATUSES, FRAMING_FIELDS, Response
+from securelight.pipeline.compile import BuildContext, Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from securelight.model.request import Facts, Request
+    from securelight.pipeline.stage import Handler
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+
+
+class RespondConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`respond`: a fixed answer."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    """Of the body, if there is one."""
+    fields: dict[str, str] = {}
+    """Further response fields."""
+
+
+def check(settings: RespondConfig, _base: Path) -> Sequence[str]:
+    """What is wrong with the settings, besides their types."""
+    faults: list[str] = []
+    if settings.body and settings.status in BODYLESS_STATUSES:
+        faults.append(f"status {settings.status} has no body; leave body out")
+    if not settings.content_type or not _VALUE.fullmatch(settings.content_type):
+        faults.append(f"content_type {settings.content_type!r} is not a content type")
+    for name, value in settings.fields.items():
+        if not _NAME.fullmatch(name):
+            faults.append(f"fields: {name!r} is not a field name")
+        elif name.lower().encode() in FRAMING_FIELDS:
+            faults.append(f"fields: {name} is written by the server itself")
+        elif name.lower() == "content-type":
+            faults.append("fields: write content-type as content_type")
+        if not _VALUE.fullmatch(value):
+            faults.append(f"fields: the value of {name!r} is not visible ASCII")
+    return faults
+
+
+def build(settings: RespondConfig, context: BuildContext) -> Handler:
+    """The handler.
+
+    Errors: ConfigError for what `check` reports.
+    """
+    faults = check(settings, context.base)
+    if faults:
+        raise ConfigError(context.where, "; ".join(faults))
+    fields = [(name.lower().encode(), value.encode()) for name, value in settings.fields.items()]
+    if settings.body:
+        fields.insert(0, (b"content-type", settings.content_type.encode()))
+    response = Response(settings.status, tuple(fields), settings.body.encode(), shared=True)
+
+    def respond(_request: Request, _facts: Facts) -> Response:
+        return response
+
+    return respond
+
+
+FEATURE = Feature(name="respond", kind="handler", config_class=RespondConfig, build=build, check=check)
