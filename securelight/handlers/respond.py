@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from securelight.model.errors import ConfigError
-from securelight.model.response import BODYLESS_STATUSES, FRAMING_FIELDS, Response
+from securelight.model.field_syntax import field_fault, is_field_value
+from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.compile import BuildContext, Feature
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from securelight.model.request import Facts, Request
     from securelight.pipeline.stage import Handler
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 
 
 class RespondConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,17 +35,14 @@ def check(settings: RespondConfig, _base: Path) -> Sequence[str]:
     faults: list[str] = []
     if settings.body and settings.status in BODYLESS_STATUSES:
         faults.append(f"status {settings.status} has no body; leave body out")
-    if not settings.content_type or not _VALUE.fullmatch(settings.content_type):
+    if not settings.content_type or not is_field_value(settings.content_type):
         faults.append(f"content_type {settings.content_type!r} is not a content type")
     for name, value in settings.fields.items():
-        if not _NAME.fullmatch(name):
-            faults.append(f"fields: {name!r} is not a field name")
-        elif name.lower().encode() in FRAMING_FIELDS:
-            faults.append(f"fields: {name} is written by the server itself")
-        elif name.lower() == "content-type":
-            faults.append("fields: write content-type as content_type")
-        if not _VALUE.fullmatch(value):
-            faults.append(f"fields: the value of {name!r} is not visible ASCII")
+        fault = field_fault(name, value)
+        if name.lower() == "content-type":
+            fault = "write content-type as content_type, beside fields"
+        if fault is not None:
+            faults.append(f"fields: {fault}")
     return faults
 
 

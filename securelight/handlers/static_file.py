@@ -30,6 +30,7 @@ from securelight.files.representation import Representation
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.files.stored_file import StoredFile, identity_of, store
 from securelight.model.errors import ConfigError, Refusal
+from securelight.model.field_syntax import is_field_value
 from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import Deferred
@@ -51,7 +52,6 @@ _NEGOTIATED_NAMES = CONDITIONAL_NAMES | {b"accept-encoding"}
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _THREAD_ATTEMPTS = 3
 _INDEX_NAME = re.compile(r"(?!\.{1,2}\Z)[^/\0]{1,255}")
-_FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 
 
 class StaticFileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -329,12 +329,12 @@ def _faults(settings: StaticFileConfig, base: Path) -> list[str]:
     faults: list[str] = []
     if not settings.root:
         faults.append("root is empty; name a directory")
-    elif not root.exists():
+    elif not os.path.exists(root):
         faults.append(f"root {str(root)!r} does not exist")
-    elif not root.is_dir():
+    elif not os.path.isdir(root):
         faults.append(f"root {str(root)!r} is not a directory")
     faults.extend(f"index {name!r} is not a file name" for name in settings.index if not _INDEX_NAME.fullmatch(name))
-    if not _FIELD_VALUE.fullmatch(settings.cache_control):
+    if not is_field_value(settings.cache_control):
         faults.append(f"cache_control {settings.cache_control!r} is not a field value: use visible ASCII")
     return faults
 
