@@ -5,6 +5,7 @@ So `securelight --help` answers at once, and `securelight serve` never loads wha
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -60,8 +61,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion where the name is unknown."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
             close = difflib.get_close_matches(args[0][:40], COMMANDS, n=1)
             meant = f" Did you mean {close[0]}?" if close else f" The commands are {', '.join(COMMANDS)}."
             ctx.fail(f"There is no command {args[0]!r}.{meant}")
@@ -91,5 +90,8 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SECURELIGHT"},
 )
 @click.version_option(securelight.__version__, prog_name="securelight", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """A fast, hardened web server for HTTPS: HTTP/2 and HTTP/1.1."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

@@ -12,6 +12,7 @@ from securelight.config.convert import hints_of, is_table
 from securelight.config.explain import nearest
 from securelight.config.faults import Where, printable
 from securelight.config.schema import ServerConfig
+from securelight.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,7 @@ def _settings(kind: type[Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[st
             yield (*path, key), hint
 
 
-def unknown_variables(environment: Mapping[str, str], command_prefixes: Iterable[str]) -> list[str]:
+def unknown_variables(environment: Mapping[str, str], command_prefixes: Iterable[str]) -> list[ConfigError]:
     """One warning for each variable that begins with SECURELIGHT_ and that nothing reads.
 
     Args:
@@ -48,7 +49,8 @@ def unknown_variables(environment: Mapping[str, str], command_prefixes: Iterable
         if name.startswith(PREFIX) and name not in known and not (prefixes and name.startswith(prefixes)):
             close = nearest(name, known)
             meant = f"; did you mean {close}?" if close else ""
-            warnings.append(f"environment: {printable(name)}: no setting has this name{meant}")
+            where = Where("environment", printable(name))
+            warnings.append(ConfigError(str(where), f"no setting has this name{meant}"))
     return warnings
 
 

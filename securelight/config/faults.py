@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_FAULTS: Final = 100
 """Faults kept of one run; nobody reads more, and a hostile file has no end of them."""
-_SHOWN_CHARACTERS: Final = 80
+_SHOWN_CHARACTERS: Final = 120
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -82,11 +82,8 @@ class Faults:
     def __len__(self) -> int:
         return len(self._faults) + self._left_out
 
-    def raise_any(self) -> None:
-        """Raise ConfigFaults if there is any fault."""
-        if not self._faults:
-            return
-        if self._left_out:
-            self._faults.append(ConfigError("configuration", f"{self._left_out} more faults are not shown"))
-            self._left_out = 0
-        raise ConfigFaults(self._faults)
+    def all(self) -> tuple[ConfigError, ...]:
+        """The faults, in the order of their finding; the last one counts those past MAXIMUM_FAULTS."""
+        if not self._left_out:
+            return tuple(self._faults)
+        return (*self._faults, ConfigError("configuration", f"{self._left_out} more faults are not shown"))

@@ -7,7 +7,7 @@ logs): that is for the commands that use it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,7 @@ from securelight.config.schema import (
 )
 from securelight.config.sites import SiteReader
 from securelight.model import limits
+from securelight.model.errors import ConfigError
 from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from securelight.config.read import Document
     from securelight.config.schema import FeatureRow
-
-__all__ = ["ConfigFaults", "load"]
 
 _TOP_LEVEL: Final = {"include": None, "server": None, "listen": None, "site": None}
 
@@ -53,11 +52,27 @@ def load(path: Path, features: Sequence[FeatureRow], environment: Mapping[str, s
 
     Errors: ConfigFaults with everything that is wrong.
     """
+    loaded = load_leniently(path, features, environment)
+    if loaded.faults:
+        raise ConfigFaults(loaded.faults)
+    return loaded.config
+
+
+class Loaded(NamedTuple):
+    """What `load_leniently` found."""
+
+    config: Config
+    """All that is good of it; what has a fault is left out or has its default."""
+    faults: tuple[ConfigError, ...]
+    server_where: Where
+    """The place of `[server]`, or where it would be."""
+
+
+def load_leniently(path: Path, features: Sequence[FeatureRow], environment: Mapping[str, str] | None = None) -> Loaded:
+    """As `load`, but gives the faults and what is good beside them, for checks that go on after the first fault."""
     loader = _Loader(features, os.environ if environment is None else environment)
     config = loader.load(path)
-    loader.faults.raise_any()
-    assert config is not None
-    return config
+    return Loaded(config, loader.faults.all(), loader.server_where)
 
 
 class _Loader:
@@ -65,16 +80,17 @@ class _Loader:
 
     def __init__(self, features: Sequence[FeatureRow], environment: Mapping[str, str]) -> None:
         self.faults = Faults()
+        self.server_where = Where("environment")
         self._environment = environment
         self._converter = Converter(self.faults, _headers(features))
         self._sites = SiteReader(features, self._converter)
 
-    def load(self, path: Path) -> Config | None:
+    def load(self, path: Path) -> Config:
+        base = path.absolute() if path.is_dir() else path.absolute().parent
         documents = read_documents(path, self.faults)
         if not documents:
-            return None
+            return Config(ServerConfig(), (), (), base)
         whole = not self.faults
-        base = path.absolute() if path.is_dir() else path.absolute().parent
         for document in documents:
             for key in document.table:
                 if key not in _TOP_LEVEL:
@@ -82,25 +98,23 @@ class _Loader:
         server = self._server(documents)
         listens = self._listens(documents, whole=whole)
         sites = self._read_sites(documents, whole=whole)
-        if self.faults or server is None:
-            return None
         return Config(server, listens, sites, base, [document.path for document in documents])
 
-    def _server(self, documents: list[Document]) -> ServerConfig | None:
+    def _server(self, documents: list[Document]) -> ServerConfig:
         having = [document for document in documents if "server" in document.table]
         first = having[0] if having else documents[0]
         for document in having[1:]:
             self.faults.add(
                 document.where.key("server"), f"[server] is already in {first.where.file}; keep one of the two"
             )
-        where = first.where.key("server")
+        self.server_where = where = first.where.key("server")
         written = self._converter.as_table(first.table.get("server", {}), where)
         if written is None:
-            return None
+            return ServerConfig()
         table = apply_environment(written, self._environment, self._converter)
         server = self._converter.table(table, ServerConfig, where)
         self._check_limits(table.get("limits"), where)
-        return None if server is None else _with_absolute_paths(server, first.base)
+        return ServerConfig() if server is None else _with_absolute_paths(server, first.base)
 
     def _check_limits(self, table: object, where: Where) -> None:
         if not isinstance(table, dict):

@@ -49,7 +49,7 @@ class SiteReader:
         self._hosts: dict[str, Where] = {}
 
     def read(self, value: object, where: Where, base: Path) -> SiteConfig | None:
-        """The site in the table `value`; None if it has faults, which are then reported.
+        """What is good of the site in the table `value`, its faults being reported; None if it is no table.
 
         Args:
             value: what stands at `where`.
@@ -68,8 +68,8 @@ class SiteReader:
                 'is missing: add [[site.certificate]] with chain = "..." and key = "..."',
             )
         routes = self._read_routes(table, where, before)
-        if keys is None or len(self._faults) != before:
-            return None
+        if keys is None:
+            return SiteConfig(hosts, (), routes, base, str(where))
         return SiteConfig(hosts, tuple(keys.certificate), routes, base, str(where), keys.tls)
 
     def _own_keys(
