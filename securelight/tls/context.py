@@ -1,0 +1,55 @@
+"""Server contexts: a policy, one or several certificates, the protocols offered by ALPN.
+
+A context is about 21 kB and takes about a millisecond to make, so there is one for each distinct set of certificates
+and policy (tls/identity). They are made before the workers are forked, which then share their ticket keys: a session
+that one worker began, another resumes. A ticket of one context is of no use in another, so what was agreed for one
+site never counts on the next (CVE-2025-23419).
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from securelight.model.errors import CertificateError
+from securelight.tls.key_pair import PairFiles, load_into, prove, read_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securelight.tls.policy import TlsPolicy
+
+ALPN = ("h2", "http/1.1")
+"""What we offer, best first (RFC 7301)."""
+
+
+def server_context(policy: TlsPolicy, certificates: Sequence[PairFiles], alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
+    """A context to serve with.
+
+    Args:
+        policy: versions and suites.
+        certificates: files of (chain, key), each of another key type: OpenSSL picks the first one that suits the
+            client, which is how old clients get RSA and all others ECDSA.
+        alpn: protocols in order of preference.
+
+    Errors: CertificateError with the file that is at fault.
+    """
+    if not certificates:
+        raise CertificateError("tls", "no certificate was given")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    policy.apply(context)
+    context.set_alpn_protocols(alpn)
+    loaded: dict[str, PairFiles] = {}
+    for files in certificates:
+        chain, key = files
+        chain_pem, key_pem = read_pair(files)
+        key_type = prove(chain_pem, key_pem, chain_name=str(chain), key_name=str(key))
+        if key_type in loaded:
+            raise CertificateError(
+                str(chain),
+                f"is the second {key_type} certificate of the same site, after {loaded[key_type][0]}; a site can have "
+                "one of each type (give every name in one certificate, or make two sites)",
+            )
+        loaded[key_type] = files
+        load_into(context, chain_pem, key_pem)
+    return context
