@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 
-from securelight.model.body import FileSlice, Parts
+from securelight.model.body import FileSlice, OpenFile, Parts
 from securelight.model.errors import BodyAborted
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
+from securelight.server.deadlines import Pace
 
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
@@ -28,7 +29,7 @@ class BodySender:
     """
 
     __slots__ = (
-        "_number", "_offset", "_parts", "facts", "fetched", "fetching", "progress_at", "remaining", "request",
+        "_failure", "_fetched", "_number", "_offset", "_parts", "facts", "fetching", "pace", "remaining", "request",
         "response", "sent_bytes", "started",
     )  # fmt: skip
 
@@ -39,25 +40,27 @@ class BodySender:
         self.facts = facts
         self.response = response
         self.started = started
-        self.progress_at = started
+        self.pace = Pace()
         self.sent_bytes = 0
         self.fetching = False
         """A thread is reading; there is nothing to do until it is back."""
-        self.fetched = b""
-        """What the thread brought."""
+        self._fetched = b""
+        self._failure: OSError | None = None
         self._parts: tuple[bytes | FileSlice, ...] = body.parts if isinstance(body, Parts) else (body,)
         self._number = 0
         self._offset = 0
         self.remaining = len(body) if isinstance(body, bytes) else body.length
 
     def read(self, room: int) -> bytes | None:
-        """Up to `room` bytes of the body, at least one; None if a thread has to fetch them (see `missing`).
+        """Up to `room` bytes of the body, at least one; None if a thread has to fetch them (see `fetch`).
 
         Errors: BodyAborted if the file has become shorter than was announced, or cannot be read.
         """
-        if self.fetched:
-            data, self.fetched = self.fetched[:room], self.fetched[room:]
+        if self._fetched:
+            data, self._fetched = self._fetched[:room], self._fetched[room:]
             return self._taken(data)
+        if self._failure is not None:
+            raise BodyAborted(f"the file cannot be read: {self._failure.strerror}")
         part, offset = self._current()
         if isinstance(part, bytes):
             return self._taken(part[offset : offset + room])
@@ -79,11 +82,24 @@ class BodySender:
             raise BodyAborted("the file has become shorter while it was sent")
         return self._taken(bytes(buffer) if count == wanted else bytes(memoryview(buffer)[:count]))
 
-    def missing(self, room: int) -> tuple[int, int, int]:
-        """(descriptor, offset, length) of what `read` could not give, for a thread to read with os.pread."""
+    def hold(self) -> OpenFile:
+        """The file that `fetch` will read, held open for it; the caller releases it."""
+        part, _offset = self._current()
+        assert isinstance(part, FileSlice)
+        return part.file.acquire()
+
+    def fetch(self, room: int) -> None:
+        """Read what `read` could not give; for a worker thread. Sets `_fetched`, or what went wrong."""
         part, offset = self._current()
         assert isinstance(part, FileSlice)
-        return part.file.descriptor, part.offset + offset, min(room, part.length - offset)
+        try:
+            data = os.pread(part.file.descriptor, min(room, part.length - offset), part.offset + offset)
+            if data:
+                self._fetched = data
+            else:
+                self._failure = OSError(errno.EIO, "it has become shorter while it was sent")
+        except OSError as error:
+            self._failure = error
 
     def _current(self) -> tuple[bytes | FileSlice, int]:
         part = self._parts[self._number]
@@ -100,5 +116,5 @@ class BodySender:
         return data
 
     def close(self) -> None:
-        """Give the body's files back. A thread that still reads one holds it with `acquire`."""
+        """Give the body's files back."""
         self.response.release()

@@ -54,3 +54,31 @@ class Wheel:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.advance(time.monotonic())
+
+
+class Pace:
+    """Notices a peer that takes bytes more slowly than it has to, from looks that are at least a tick apart.
+
+    Only the time counts in which the peer was the one to wait for; a look at which it was not begins anew.
+    """
+
+    __slots__ = ("_bytes", "_looked_at", "slow_seconds", "still_seconds")
+
+    def __init__(self) -> None:
+        self._looked_at = 0.0
+        self._bytes = 0
+        self.slow_seconds = 0.0
+        """For how long it has been below the rate."""
+        self.still_seconds = 0.0
+        """For how long it has taken nothing at all."""
+
+    def look(self, now: float, total_bytes: int, *, waiting: bool, bytes_per_second: float) -> None:
+        """Note that `total_bytes` were taken so far, and whether more are `waiting` for the peer."""
+        elapsed = now - self._looked_at if self._looked_at else 0.0
+        taken = total_bytes - self._bytes
+        self._looked_at, self._bytes = now, total_bytes
+        if not waiting:
+            self._looked_at = self.slow_seconds = self.still_seconds = 0.0
+        else:
+            self.slow_seconds = self.slow_seconds + elapsed if taken < elapsed * bytes_per_second else 0.0
+            self.still_seconds = 0.0 if taken else self.still_seconds + elapsed

@@ -31,7 +31,7 @@ class Fence:
         self.events.error("internal error", id=error_id, doing=doing, exc_info=error, **values)
         return error_id
 
-    def count(self, reason: str, address: str, **values: Any) -> None:
-        """Note that a peer did something wrong: counted by `reason`, logged at info with its address."""
-        self.counts[reason] += 1
-        self.events.info(reason, peer=address, **values)
+    def count(self, what: str, address: str, **values: Any) -> None:
+        """Note that a peer did something wrong: counted by `what`, a short stable phrase, and logged at info."""
+        self.counts[what] += 1
+        self.events.info(what, peer=address, **values)

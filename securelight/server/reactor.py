@@ -88,7 +88,7 @@ class Reactor:
                     if one is not None:
                         try:
                             one.on_ready(mask)
-                        except Exception as error:  # noqa: BLE001 - the fence is for exactly this
+                        except Exception as error:
                             self._fence(error, one)
                 if ready:
                     self._turns()
@@ -107,7 +107,7 @@ class Reactor:
             one = self._ready.popleft()
             try:
                 one.on_turn()
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:
                 self._fence(error, one)
 
     async def _turn_when_scheduled(self) -> None:

@@ -1,0 +1,66 @@
+"""`securelight run`: host the sites of a configuration file."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from securelight import __version__
+from securelight.config.load import load
+from securelight.config.schema import Config
+from securelight.features import FEATURES
+from securelight.protocol.engine import choose
+from securelight.server import event_log
+from securelight.server.supervisor import Supervisor
+
+DEFAULT_CONFIG = Path("securelight.toml")
+CONTROL_NAME = "securelight.sock"
+
+EXAMPLES = """\b
+Examples:
+  securelight run                          securelight.toml in this folder
+  securelight run -c /etc/securelight      every *.toml of a folder
+  securelight check -c FILE && securelight run -c FILE
+
+Signals: TERM and INT stop gracefully (a second one at once), HUP reloads, USR1 reopens the access log.
+
+\b
+Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage.
+"""
+
+
+def control_path(config: Config) -> Path:
+    """Where the control socket of a server with this configuration is."""
+    return config.base / config.server.state_directory / CONTROL_NAME
+
+
+@click.command(epilog=EXAMPLES, short_help="Run the server from a configuration file.")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True,
+              help="The configuration: a file, or a folder of *.toml.")  # fmt: skip
+def command(path: Path) -> None:
+    """Run the server from a configuration file."""
+    config = load(path, FEATURES)
+    event_log.configure(config.server.event_log)
+
+    def ready(config: Config, bound: Sequence[socket.socket]) -> None:
+        event_log.event_log("supervisor").info(
+            "serving",
+            version=__version__,
+            engine=choose(config.server.engine).name,
+            workers=config.server.workers,
+            sites=len(config.sites),
+            addresses=[_shown(sock) for sock in bound],
+            config=str(path),
+        )
+
+    supervisor = Supervisor(lambda: load(path, FEATURES), FEATURES, control_path(config), ready)
+    sys.exit(supervisor.run())
+
+
+def _shown(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

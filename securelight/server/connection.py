@@ -1,0 +1,339 @@
+"""One client: its transport, its HTTP session and its deadlines, stepped by the reactor.
+
+Everything here is synchronous. A turn reads, hands what it read to the session, writes, all within the turn's budgets
+(limits `*_per_turn`), and asks for another turn if something is left.
+
+Back-pressure: while the client does not take our bytes we do not read more of its requests; a request body that is not
+asked for, and HTTP/1.1 requests behind one that is being answered, stop the reading too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from time import monotonic
+
+from securelight.model.errors import Http2Code, Refusal
+from securelight.model.request import Peer
+from securelight.server.deadlines import Pace
+from securelight.server.http_session import HttpSession
+from securelight.server.opening import Opening
+from securelight.server.service import Service
+from securelight.server.transport import PeerGone, Transport
+from securelight.tls.session import TlsFault
+
+_IN, _OUT, _END, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP, select.EPOLLERR | select.EPOLLHUP
+_CHECK_SECONDS = 10.0
+"""The longest time between two looks at a connection's deadlines, which also bounds how long a closed one is kept."""
+_BUSY_CHECK_SECONDS = 5.0
+"""The same while the pace of a body is watched."""
+
+
+class Connection:
+    """One accepted connection.
+
+    Args:
+        service: what it shares with the others of its listener.
+        sock: connected, non-blocking; owned from now on.
+        peer: who is at the other end; its TLS facts come with the handshake.
+    """
+
+    __slots__ = (
+        "_active_at", "_closing_since", "_descriptor", "_drained_bytes", "_head_since", "_mask", "_opening",
+        "_out_bytes", "_pace", "_peer", "_service", "_session", "_transport", "closed",
+    )  # fmt: skip
+
+    def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
+        self.closed = False
+        self._service = service
+        self._active_at = monotonic()
+        self._transport = Transport(sock)
+        self._peer = peer
+        self._opening: Opening | None = Opening(service, self._active_at)
+        self._session: HttpSession | None = None
+        self._pace: Pace | None = None
+        self._out_bytes = self._drained_bytes = 0
+        self._head_since = self._closing_since = 0.0
+        self._mask = _IN
+        self._descriptor = sock.fileno()
+        service.connections.add(self)
+        service.reactor.register(self._descriptor, self, _IN)
+        service.wheel.add(self, self._active_at + service.limits.handshake_seconds)
+
+    # Turns.
+
+    def on_ready(self, mask: int) -> None:
+        """See server.reactor.Stepped."""
+        if mask & _GONE or (mask & _END and not mask & _IN):
+            self.close()
+        else:
+            self.on_turn()
+
+    def on_turn(self) -> None:
+        """See server.reactor.Stepped."""
+        if self.closed:
+            return
+        try:
+            if self._closing_since:
+                self._drain()
+            elif (self._opening is None or self._open()) and self._transport.flush():
+                session = self._session
+                assert session is not None
+                if self._receive(session):
+                    self._send(session)
+                else:
+                    self._peer_ended(session)
+        except PeerGone:
+            self.close()
+        except TlsFault as fault:
+            self._tls_failed(fault)
+        if not self.closed:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for what can go on: room in the socket, input, or (reading paused) only the end of the client."""
+        session = self._session
+        if self._transport.pending is not None:
+            mask = _OUT
+        elif session is None or self._closing_since or self._reads(session):
+            mask = _IN
+        else:
+            mask = _END
+        if mask != self._mask:
+            self._mask = mask
+            self._service.reactor.modify(self._descriptor, mask)
+
+    @staticmethod
+    def _reads(session: HttpSession) -> bool:
+        adapter = session.adapter
+        return not (session.paused or session.held or adapter is None or adapter.closing) and adapter.wants_input
+
+    # The beginning.
+
+    def _open(self) -> bool:
+        opening, service = self._opening, self._service
+        assert opening is not None
+        if not opening.step(self._transport):
+            if opening.refused:
+                service.fence.count("tls refused", self._peer.address, why=opening.refused)
+                self._end()
+            return False
+        self._opening = None
+        self._active_at = monotonic()
+        self._peer = opening.peer(self._transport, self._peer)
+        encrypted = self._transport.session is not None
+        factory = service.engines.http2 if self._peer.tls.alpn == "h2" else service.engines.http1
+        adapter = factory(self._peer, service.limits)
+        self._session = session = HttpSession(
+            service, self, adapter, self._peer, service.sites if encrypted else service.plain_sites
+        )
+        adapter.start()
+        if opening.plain_bytes:
+            session.handle(adapter.receive(opening.plain_bytes))
+        if service.draining:
+            adapter.goodbye()
+        return True
+
+    def _tls_failed(self, fault: TlsFault) -> None:
+        what = "tls handshake failed" if self._opening is not None else "tls broken"
+        self._service.fence.count(what, self._peer.address, why=fault.reason)
+        with contextlib.suppress(PeerGone):
+            self._transport.send_handshake()  # the alert
+        self.close()
+
+    # Reading and writing.
+
+    def _receive(self, session: HttpSession) -> bool:
+        """Read within the turn's budgets; False once the client has ended its side."""
+        adapter, limits = session.adapter, self._service.limits
+        assert adapter is not None
+        session.turn_requests = limits.requests_per_turn
+        if session.held:
+            held, session.held = session.held, ()
+            session.handle(held)
+        budget = limits.receive_bytes_per_turn
+        data: bytes | None = b""
+        while True:
+            while adapter.input_ready and session.turn_requests:
+                session.handle(adapter.receive(b""))
+            if session.held or adapter.input_ready or budget <= 0:
+                self._service.reactor.schedule(self)
+                break
+            if not self._reads(session):
+                break
+            data = self._transport.receive()
+            if not data:
+                break
+            budget -= len(data)
+            session.handle(adapter.receive(data))
+        if budget < limits.receive_bytes_per_turn:
+            self._active_at = monotonic()
+        if adapter.partial_head:
+            self._head_since = self._head_since or self._active_at
+        else:
+            self._head_since = 0.0
+        return data is not None
+
+    def _send(self, session: HttpSession) -> None:
+        """Send within the turn's budget; then see who can go on, and whether the connection ends."""
+        adapter, transport = session.adapter, self._transport
+        assert adapter is not None
+        limit = budget = self._service.limits.send_bytes_per_turn
+        while transport.pending is None:
+            if budget <= 0:
+                self._service.reactor.schedule(self)
+                break
+            out = adapter.take_output(limit)
+            if out:
+                budget -= len(out)
+                self._out_bytes += len(out)
+                transport.send(out)
+            elif not session.senders or not session.fill(limit):
+                if adapter.closing and not session.busy:
+                    self._end()
+                    return
+                break
+        if session.writers:
+            session.wake_writers()
+
+    def _peer_ended(self, session: HttpSession) -> None:
+        """The client will send nothing more. Who hangs up does not wait for an answer that is not there yet."""
+        adapter = session.adapter
+        assert adapter is not None
+        session.handle(adapter.receive_end())
+        self._send_rest(session)
+        self.close()
+
+    def _send_rest(self, session: HttpSession) -> None:
+        """Send what the adapter has, as far as the socket takes it."""
+        adapter, transport = session.adapter, self._transport
+        assert adapter is not None
+        while transport.pending is None and (out := adapter.take_output(self._service.limits.send_bytes_per_turn)):
+            transport.send(out)
+
+    # The end.
+
+    def goodbye(self) -> None:
+        """Begin no more requests; end when the open ones have ended."""
+        if self._session is not None and self._session.adapter is not None and not self._closing_since:
+            self._session.adapter.goodbye()
+            self._service.reactor.schedule(self)
+
+    def _end(self) -> None:
+        """All is said: end our side, and drop what the client still sends for a while (RFC 9112, section 9.6)."""
+        self._closing_since = monotonic()
+        if self._session is not None:
+            self._session.abandon_all()
+        self._transport.end()
+        self._service.wheel.add(self, self._closing_since + self._service.limits.closing_seconds)
+
+    def _drain(self) -> None:
+        self._transport.flush()
+        while self._drained_bytes < self._service.limits.closing_bytes:
+            data = self._transport.receive_raw()
+            if data == b"":
+                return
+            if data is None:
+                break
+            self._drained_bytes += len(data)
+        self.close()
+
+    def close(self) -> None:
+        """Close now; streams are cancelled, files given back. May be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        service = self._service
+        service.reactor.unregister(self._descriptor)
+        service.connections.discard(self)
+        self._opening = None
+        self._transport.close()
+        if self._session is not None:
+            self._session.close()
+
+    # Deadlines.
+
+    def on_deadline(self, now: float) -> float:
+        """See server.deadlines.Timed."""
+        if self.closed:
+            return 0
+        if self._closing_since:
+            return self._unless_due(now, self._closing_since + self._service.limits.closing_seconds, "")
+        if self._opening is not None:
+            due = self._opening.started + self._service.limits.handshake_seconds
+            return self._unless_due(now, due, "handshake too slow")
+        session = self._session
+        assert session is not None
+        try:
+            due = self._check(session, now)
+        except (PeerGone, TlsFault):
+            self.close()
+            return 0
+        self._wait_if_open()
+        return due
+
+    def _wait_if_open(self) -> None:
+        if not self.closed:
+            self._wait()
+
+    def _unless_due(self, now: float, due: float, what: str) -> float:
+        if now < due:
+            return due
+        if what:
+            self._service.fence.count(what, self._peer.address)
+        self.close()
+        return 0
+
+    def _check(self, session: HttpSession, now: float) -> float:
+        """Act on the deadlines of an open connection; returns when to look again, 0 if it is closed or closing.
+
+        Errors: PeerGone; TlsFault.
+        """
+        limits, adapter = self._service.limits, session.adapter
+        assert adapter is not None
+        due = now + _CHECK_SECONDS
+        if self._too_slow_a_reader(now):
+            self._service.fence.count("client reads too slowly", self._peer.address)
+            self.close()
+            return 0
+        if session.check_paces(now) or self._transport.pending is not None:
+            due = now + min(_BUSY_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds)
+        elif not self._head_since:
+            idle_due = self._active_at + limits.idle_seconds
+            if now >= idle_due:
+                adapter.goodbye()
+                self._send_rest(session)
+                self._end()
+                return 0
+            due = min(due, idle_due)
+        if self._head_since:
+            head_due = self._head_since + limits.request_head_seconds
+            if now >= head_due:
+                self._head_too_slow(session)
+            else:
+                due = min(due, head_due)
+        if self._transport.pending is None:
+            self._send(session)
+        return due
+
+    def _head_too_slow(self, session: HttpSession) -> None:
+        """A total, so that a client that sends a byte now and then does not live for ever (slowloris)."""
+        self._service.fence.count("request head too slow", self._peer.address)
+        self._head_since = 0.0
+        if self._peer.tls.alpn == "h2":
+            assert session.adapter is not None
+            session.adapter.fail(Http2Code.ENHANCE_YOUR_CALM)
+        else:
+            refusal = Refusal(408, "The request did not arrive in time.")
+            session.answer_refusal(session.requests + 1, refusal, "-", b"-")
+
+    def _too_slow_a_reader(self, now: float) -> bool:
+        limits, pending = self._service.limits, self._transport.pending
+        if pending is None:
+            self._pace = None
+            return False
+        pace = self._pace = self._pace or Pace()
+        taken = self._out_bytes - len(pending)
+        pace.look(now, taken, waiting=True, bytes_per_second=limits.body_minimum_bytes_per_second)
+        return pace.slow_seconds > limits.body_grace_seconds or pace.still_seconds >= limits.write_stall_seconds

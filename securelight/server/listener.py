@@ -1,0 +1,132 @@
+"""One listening address of a worker: a nursery, a reactor, a wheel of deadlines, a connection limit.
+
+Accepting is a step of the reactor like any other, bounded a turn. When descriptors or memory run out, or the limit of
+connections is reached, accepting pauses; those that are connected go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Callable
+
+import trio
+
+from securelight.model.request import Peer
+from securelight.server.connection import Connection
+from securelight.server.deadlines import Wheel
+from securelight.server.reactor import Reactor, Stepped
+from securelight.server.service import Service
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+PAUSE_SECONDS = 0.1
+"""How long accepting pauses when something has run out (Trio's own figure)."""
+
+
+class Listener:
+    """Serves one listening socket.
+
+    Args:
+        sock: bound and listening, non-blocking; owned by the caller.
+        make_service: given the listener's reactor, wheel and nursery, makes what its connections share.
+    """
+
+    def __init__(self, sock: socket.socket, make_service: Callable[[Reactor, Wheel, trio.Nursery], Service]) -> None:
+        self._sock = sock
+        self._make_service = make_service
+        self._service: Service | None = None
+        self._accepting = False
+        self._local_port = sock.getsockname()[1]
+        self._drained = trio.Event()
+
+    async def run(self) -> None:
+        """Serve until `drain` has let the last connection go, or until cancelled."""
+        reactor, wheel = Reactor(self._fence), Wheel()
+        async with trio.open_nursery() as nursery:
+            self._service = service = self._make_service(reactor, wheel, nursery)
+            self._resume()
+            nursery.start_soon(reactor.run)
+            nursery.start_soon(wheel.run)
+            nursery.start_soon(self._watch)
+            try:
+                await self._drained.wait()
+            finally:
+                for connection in tuple(service.connections):
+                    connection.close()
+                nursery.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Take up accepting again, and notice the end of a drain."""
+        while True:
+            await trio.sleep(PAUSE_SECONDS)
+            service = self._service
+            assert service is not None
+            if service.draining:
+                if not service.connections:
+                    self._drained.set()
+            elif not self._accepting and len(service.connections) < service.limits.connections:
+                self._resume()
+
+    def drain(self) -> None:
+        """Accept no more; let the open requests end (limits.graceful_stop_seconds is the caller's to enforce)."""
+        service = self._service
+        if service is None or service.draining:
+            return
+        service.draining = True
+        self._pause()
+        for connection in tuple(service.connections):
+            connection.goodbye()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._service.connections) if self._service is not None else 0
+
+    def on_ready(self, _mask: int) -> None:
+        """See server.reactor.Stepped: accept."""
+        service = self._service
+        assert service is not None
+        for _ in range(service.limits.accepts_per_turn):
+            if len(service.connections) >= service.limits.connections:
+                service.fence.count("connection limit reached", "", limit=service.limits.connections)
+                self._pause()
+                return
+            try:
+                sock, address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    service.fence.count("cannot accept", "", why=error.strerror)
+                    self._pause()
+                    return
+                continue  # the client was gone before we came to it
+            sock.setblocking(False)
+            connection = Connection(service, sock, Peer(address[0], address[1], *sock.getsockname()[:2]))
+            # The ClientHello is often there already; without this the next poll would say so.
+            service.reactor.schedule(connection)
+
+    def on_turn(self) -> None:
+        """See server.reactor.Stepped."""
+
+    def _pause(self) -> None:
+        if self._accepting and self._service is not None:
+            self._accepting = False
+            self._service.reactor.unregister(self._sock.fileno())
+
+    def _resume(self) -> None:
+        if not self._accepting and self._service is not None:
+            self._accepting = True
+            self._service.reactor.register(self._sock.fileno(), self, select.EPOLLIN)
+
+    def _fence(self, error: Exception, stepped: Stepped) -> None:
+        service = self._service
+        assert service is not None
+        service.fence.report(error, "serving a connection")
+        if isinstance(stepped, Connection):
+            try:
+                stepped.close()
+            except Exception as second:
+                service.fence.report(second, "closing a connection")
+                service.connections.discard(stepped)

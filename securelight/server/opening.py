@@ -1,0 +1,105 @@
+"""The first bytes of a connection: ClientHello, choice of the TLS context, handshake; or plain HTTP by mistake.
+
+The ClientHello is read before any TLS state exists, so that the name in it chooses the context, and a client that
+offers no protocol of ours gets the alert that says so (RFC 7301, section 3.2; ALPACA).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from securelight.model.request import Peer
+from securelight.server.transport import PeerGone, Transport
+from securelight.tls.client_hello import Alert, ClientHelloReader, NeedMore, NotTls, PlainHttp, alert
+from securelight.tls.identity import alpn_fits
+from securelight.tls.session import TlsSession
+
+if TYPE_CHECKING:
+    from securelight.server.service import Service
+
+
+class Opening:
+    """A connection that is not open yet.
+
+    Args:
+        service: the listener's shared things.
+        started: time.monotonic() of the accept.
+
+    Attributes:
+        refused: why the connection ends without a handshake; empty while it does not. The alert, if one fits, is sent.
+        plain_bytes: what came on a connection that speaks plain HTTP.
+    """
+
+    __slots__ = ("_reader", "_server_name", "_service", "plain_bytes", "refused", "started")
+
+    def __init__(self, service: Service, started: float) -> None:
+        self._service = service
+        self._reader: ClientHelloReader | None = ClientHelloReader(service.limits.client_hello_bytes)
+        self._server_name = ""
+        self.started = started
+        self.refused = ""
+        self.plain_bytes = b""
+
+    def step(self, transport: Transport) -> bool:
+        """Go on with what has arrived; True once the connection is open.
+
+        Errors: PeerGone; TlsFault.
+        """
+        if self._service.identities is None:
+            return True
+        if not transport.flush():
+            return False
+        if transport.session is None and not self._hello(transport):
+            return bool(self.plain_bytes)
+        session = transport.session
+        assert session is not None
+        while not session.handshake(self._service.limits):
+            if not transport.send_handshake():
+                return False
+            data = transport.receive_raw()
+            if data is None:
+                raise PeerGone
+            if not data:
+                return False
+            session.feed(data)
+        return transport.send_handshake()
+
+    def _hello(self, transport: Transport) -> bool:
+        """Collect the ClientHello; True once the TLS session exists."""
+        while True:
+            data = transport.receive_raw()
+            if data is None:
+                raise PeerGone
+            if not data:
+                return False
+            reader = self._reader
+            assert reader is not None
+            verdict = reader.feed(data)
+            if isinstance(verdict, NeedMore):
+                continue
+            self._reader = None
+            if isinstance(verdict, PlainHttp):
+                self.plain_bytes = bytes(reader.received)
+            elif isinstance(verdict, NotTls):
+                self._refuse(transport, verdict.reason, verdict.alert)
+            elif not alpn_fits(verdict):
+                self._refuse(transport, "no protocol in common", alert(Alert.NO_APPLICATION_PROTOCOL))
+            else:
+                self._server_name = verdict.server_name
+                identities = self._service.identities
+                assert identities is not None
+                transport.session = TlsSession(identities.select(verdict.server_name), self._service.limits)
+                transport.session.feed(bytes(reader.received))
+                return True
+            return False
+
+    def _refuse(self, transport: Transport, reason: str, last_words: bytes) -> None:
+        self.refused = reason
+        if last_words:
+            transport.send(last_words)
+
+    def peer(self, transport: Transport, peer: Peer) -> Peer:
+        """`peer` with what the handshake settled."""
+        session = transport.session
+        return peer if session is None else replace(peer, tls=session.facts(self._server_name))

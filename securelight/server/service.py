@@ -1,0 +1,50 @@
+"""What the connections of one listener share. Made once; connections change only counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.model.limits import Limits
+from securelight.pipeline.compile import CompiledSites
+from securelight.protocol.engine import Engines
+from securelight.server.access_log import AccessLog
+from securelight.server.deadlines import Wheel
+from securelight.server.fence import Fence
+from securelight.server.reactor import Reactor
+from securelight.tls.identity import IdentityTable
+
+if TYPE_CHECKING:
+    from securelight.server.connection import Connection
+
+
+@dataclass(slots=True)
+class Service:
+    """One listener's shared things.
+
+    Attributes:
+        limits: the bounds in force.
+        sites: what HTTPS requests are answered from.
+        plain_sites: what requests over plain HTTP get: redirects to https.
+        engines: the protocol adapters.
+        identities: TLS contexts by name; None on a plain HTTP port.
+        access_log, fence, reactor, wheel, nursery, threads: see their modules.
+        connections: those that are open.
+    """
+
+    limits: Limits
+    sites: CompiledSites
+    plain_sites: CompiledSites
+    engines: Engines
+    identities: IdentityTable | None
+    access_log: AccessLog
+    fence: Fence
+    reactor: Reactor
+    wheel: Wheel
+    nursery: trio.Nursery
+    threads: trio.CapacityLimiter
+    connections: set[Connection] = field(default_factory=set)
+    draining: bool = False
+    """No new connections; each connection ends with its open requests."""

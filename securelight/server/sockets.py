@@ -1,0 +1,105 @@
+"""Listening sockets: from an address in the config to bound sockets, and who has a port that is taken.
+
+`host:port`, `[v6]:port`, `*:port` (both families). A host name is bound on every address that it resolves to, so that
+`localhost:8443` answers on 127.0.0.1 and ::1 alike.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from securelight.model.errors import ConfigError
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """(host, port) of a listen address; host is empty for `*`.
+
+    Errors: ConfigError.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError("listen", f"{address!r} is not host:port, [v6]:port or *:port")
+    host = host.removeprefix("[").removesuffix("]")
+    return ("" if host == "*" else host), int(port)
+
+
+def bind(address: str, backlog: int) -> list[socket.socket]:
+    """Sockets that listen on `address`; several for a name with several addresses, all on one port.
+
+    Errors: ConfigError for an address that cannot be used; OSError with EADDRINUSE if the port is taken.
+    """
+    host, port = parse_address(address)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError("listen", f"{address!r} cannot be resolved: {error.strerror or error}") from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _name, target in dict.fromkeys(found):
+            bound_port = sockets[0].getsockname()[1] if sockets else target[1]
+            try:
+                sockets.append(_listen(family, kind, protocol, (target[0], bound_port, *target[2:]), backlog))
+            except OSError as error:
+                # A machine without IPv6 still serves on IPv4.
+                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(found) > 1:
+                    continue
+                raise
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    if not sockets:
+        raise ConfigError("listen", f"{address!r} is no address of this machine")
+    return sockets
+
+
+def _listen(family: int, kind: int, protocol: int, target: tuple[object, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what is accepted
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(target)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def who_listens(port: int) -> str:
+    """`name (process 1234)` of who listens on TCP `port` here, as far as /proc lets us see; empty otherwise."""
+    inodes = _listening_inodes(port)
+    if not inodes:
+        return ""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            for descriptor in (process / "fd").iterdir():
+                if os.readlink(descriptor).removeprefix("socket:[").removesuffix("]") in inodes:
+                    name = (process / "comm").read_text().strip()
+                    return f"{name} (process {process.name})"
+        except OSError:
+            continue  # another user's process, or gone already
+    return ""
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            columns = line.split()
+            listening = columns[3] == "0A"
+            if listening and int(columns[1].rpartition(":")[2], 16) == port:
+                inodes.add(columns[9])
+    return inodes

@@ -1,0 +1,370 @@
+"""One request that has to wait: its task, its cancel scope, and what its handler sees of it (pipeline/exchange).
+
+A Stream belongs to its connection's session, which feeds it body events and cancels it when the client goes. The task
+runs in the listener's nursery and never lets an exception out: Refusal becomes an error page, our own failures go
+through the fence, and where the answer has begun already the stream is broken off so that the client sees an error.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from securelight.model.body import AsyncBody
+from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
+from securelight.model.headers import Fields
+from securelight.model.request import Facts, Request
+from securelight.model.response import BODYLESS_STATUSES, Response
+from securelight.model.status import error_response
+from securelight.pipeline.run import Outcome, finish, refuse
+from securelight.pipeline.stage import Responded
+from securelight.server.deadlines import Pace
+
+if TYPE_CHECKING:
+    from securelight.server.http_session import HttpSession
+
+T = TypeVar("T")
+
+
+class Gate:
+    """Parks one task until somebody opens the gate; costs no object a wait."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """True while the task is parked."""
+        return self._task is not None
+
+    def open(self) -> None:
+        """Let the task go on, if it waits."""
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    async def wait(self) -> None:
+        """Park the calling task; a checkpoint."""
+        assert self._task is None, "one task at a time receives or sends on a stream"
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class Stream:
+    """One request in progress; implements pipeline.exchange.Exchange.
+
+    Args:
+        session: of the connection whose stream it is.
+        request, facts: as the pipeline saw them.
+        started: time.monotonic() at the request's head.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_disconnected",
+        "_fault",
+        "_outcome",
+        "_reader",
+        "_received_bytes",
+        "_session",
+        "_trailers",
+        "_waited_seconds",
+        "_waiting_since",
+        "_whole",
+        "answered",
+        "begun",
+        "buffered_bytes",
+        "facts",
+        "gone",
+        "pace",
+        "request",
+        "scope",
+        "sent_bytes",
+        "started",
+        "status",
+        "writer",
+    )  # fmt: skip
+
+    def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
+        self.request = request
+        self.facts = facts
+        self.started = started
+        self.scope = trio.CancelScope()
+        self.writer = Gate()
+        self.pace = Pace()
+        self.sent_bytes = 0
+        self.status = 0
+        self.begun = False
+        self.answered = False
+        self.gone = False
+        self.buffered_bytes = 0
+        self._session = session
+        self._outcome: Outcome | None = None
+        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._reader = Gate()
+        self._disconnected: trio.Event | None = None
+        self._fault: Refusal | None = None
+        self._trailers: Fields = ()
+        self._whole = not request.has_body
+        self._received_bytes = 0
+        self._waited_seconds = 0.0
+        self._waiting_since = 0.0
+
+    # What the connection tells the stream.
+
+    def body_received(self, data: bytes, credit: int) -> None:
+        """A piece of the request body came."""
+        self._buffer.append((data, credit))
+        self.buffered_bytes += len(data)
+        self._received_bytes += len(data)
+        self._reader.open()
+
+    def body_ended(self, trailers: Fields) -> None:
+        """The request is whole."""
+        self._whole = True
+        self._trailers = trailers
+        self._reader.open()
+
+    def body_refused(self, refusal: Refusal) -> None:
+        """The request body is malformed, too large or too slow."""
+        self._fault = refusal
+        self._reader.open()
+
+    def drop_buffer(self) -> int:
+        """Drop what nobody has received; returns its credit."""
+        credit = sum(credit for _data, credit in self._buffer)
+        self._buffer.clear()
+        self.buffered_bytes = 0
+        return credit
+
+    def abandon(self) -> None:
+        """The client is gone or has reset the stream: cancel the work."""
+        if self.gone:
+            return
+        self.gone = True
+        if self._disconnected is not None:
+            self._disconnected.set()
+        self.scope.cancel()
+
+    def too_slow(self, now: float) -> Refusal | None:
+        """Whether the client sends its body too slowly; only the time that its handler waits for it counts."""
+        limits = self._session.service.limits
+        waited = self._waited_seconds + (now - self._waiting_since if self._reader.waiting else 0.0)
+        if waited > limits.body_grace_seconds and self._received_bytes < waited * limits.body_minimum_bytes_per_second:
+            return Refusal(408, "The request body came too slowly.", f"{self._received_bytes} bytes in {waited:.0f} s")
+        return None
+
+    # pipeline.exchange.Exchange
+
+    async def receive(self) -> bytes:
+        """See pipeline.exchange.Exchange."""
+        if not self._buffer and not self._whole and self.request.expects_continue and not self._received_bytes:
+            self._session.inform(self, 100, ())
+        while not self._buffer:
+            if self.gone:
+                raise ClientDisconnected
+            if self._fault is not None:
+                raise self._fault
+            if self._whole:
+                return b""
+            self._waiting_since = monotonic()
+            await self._reader.wait()
+            self._waited_seconds += monotonic() - self._waiting_since
+        data, credit = self._buffer.popleft()
+        self.buffered_bytes -= len(data)
+        self._session.consumed(self, credit)
+        return data
+
+    def trailers(self) -> Fields:
+        """See pipeline.exchange.Exchange."""
+        return self._trailers if not self._buffer else ()
+
+    def inform(self, status: int, fields: Fields) -> None:
+        """See pipeline.exchange.Exchange."""
+        if not self.gone and not self.begun:
+            self._session.inform(self, status, fields)
+
+    async def respond(self, response: Response) -> None:
+        """See pipeline.exchange.Exchange."""
+        outcome = self._outcome
+        if outcome is not None:
+            response = outcome.route.filtered(outcome.request, self.facts, response)
+        await self._answer(response)
+
+    async def begin(self, response: Response) -> None:
+        """See pipeline.exchange.Exchange."""
+        outcome = self._outcome
+        if outcome is not None:
+            response = outcome.route.filtered(outcome.request, self.facts, response)
+        self._begin(response, b"", end=False)
+
+    def _begin(self, response: Response, data: bytes, *, end: bool) -> None:
+        if self.gone:
+            raise ClientDisconnected
+        self.begun = True
+        self.status = response.status
+        self._session.respond(self, response, data, end=end)
+        if end:
+            self.sent_bytes += len(data)
+            self.answered = True
+
+    async def send(self, data: bytes) -> None:
+        """See pipeline.exchange.Exchange."""
+        view = memoryview(data)
+        while view:
+            room = self._session.capacity(self)
+            if room < 0 or self.gone:
+                raise ClientDisconnected
+            if room == 0:
+                self._session.wait_for_room(self)
+                await self.writer.wait()
+                continue
+            piece, view = view[:room], view[room:]
+            self._session.write(self, bytes(piece), end=False)
+            self.sent_bytes += len(piece)
+        if self.gone:
+            raise ClientDisconnected
+
+    async def end(self, trailers: Fields = ()) -> None:
+        """See pipeline.exchange.Exchange."""
+        if self.gone:
+            raise ClientDisconnected
+        self.answered = True
+        if trailers:
+            self._session.end_with_trailers(self, trailers)
+        else:
+            self._session.write(self, b"", end=True)
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """See pipeline.exchange.Exchange."""
+        return await trio.to_thread.run_sync(function, limiter=self._session.service.threads)
+
+    async def disconnected(self) -> None:
+        """See pipeline.exchange.Exchange."""
+        if self._disconnected is None:
+            self._disconnected = trio.Event()
+        if self.gone:
+            self._disconnected.set()
+        await self._disconnected.wait()
+
+    # The task.
+
+    async def run_outcome(self, outcome: Outcome) -> None:
+        """Wait for the outcome's answer and send it. The task's main function; never raises but for cancellation."""
+        self._outcome = outcome
+        limits = self._session.service.limits
+        self.scope.deadline = trio.current_time() + limits.handler_seconds
+        with self.scope:
+            try:
+                response = await self._resolve(outcome)
+                if response is not None:
+                    await self._answer(response)
+            except Refusal as refusal:
+                await self._refused(refusal)
+            except Exception as error:
+                await self._failed(error)
+        if self.scope.cancelled_caught and not self.gone and not self.answered and not self.begun:
+            self._begin_error(Refusal(504, "The application took too long."))
+        self._session.stream_done(self)
+
+    async def run_body(self, response: Response) -> None:
+        """Send an answer whose body has to be waited for. The task's main function, as above."""
+        with self.scope:
+            try:
+                await self._answer(response)
+            except Exception as error:
+                await self._failed(error)
+        self._session.stream_done(self)
+
+    async def _resolve(self, outcome: Outcome) -> Response | None:
+        """The final response; None if the handler has sent it itself."""
+        sites = self._session.service.sites
+        while True:
+            answer = await outcome.deferred.run(self)
+            if isinstance(answer, Responded):
+                return None
+            result = finish(sites, outcome, answer)
+            if isinstance(result, Response):
+                return result
+            outcome = self._outcome = result
+
+    async def _answer(self, response: Response) -> None:
+        body = response.body
+        if self.request.method == "HEAD" or response.status in BODYLESS_STATUSES:
+            response.release()
+            self._begin(response, b"", end=True)
+        elif isinstance(body, AsyncBody):
+            await self._send_async_body(response, body)
+        elif self.gone:
+            response.release()
+            raise ClientDisconnected
+        else:
+            self.begun = self.answered = True
+            self.status = response.status
+            self._session.answer(self.request, self.facts, response, self.started)
+            self.status = 0  # logged there
+
+    async def _send_async_body(self, response: Response, body: AsyncBody) -> None:
+        self._begin(response, b"", end=False)
+        announced = response.content_length
+        chunks = body.chunks()
+        try:
+            async for chunk in chunks:
+                if announced is not None and self.sent_bytes + len(chunk) > announced:
+                    raise BodyAborted("the body is longer than its content-length")
+                await self.send(chunk)
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                    await close()
+        if announced is not None and self.sent_bytes != announced:
+            raise BodyAborted("the body is shorter than its content-length")
+        await self.end(body.trailers())
+
+    async def _refused(self, refusal: Refusal) -> None:
+        if self.begun:
+            self._session.break_off(self, refusal.detail)
+        elif not self.gone:
+            outcome = self._outcome
+            response = refuse(outcome, refusal) if outcome is not None else error_response(refusal)
+            await self._answer(response)
+
+    async def _failed(self, error: Exception) -> None:
+        """Our failure, or an application's: a traceback in the log, an id for the client."""
+        if isinstance(error, ClientDisconnected) or (self.gone and isinstance(error, OSError)):
+            return
+        if isinstance(error, BodyAborted):
+            self._session.break_off(self, str(error))
+            return
+        self.facts.error_id = self._session.service.fence.report(
+            error, "answering", method=self.request.method, target=self.request.target.decode("ascii", "replace")
+        )
+        if self.begun:
+            self._session.break_off(self, "internal error")
+        elif not self.gone:
+            self._begin_error(Refusal(500))
+
+    def _begin_error(self, refusal: Refusal) -> None:
+        outcome = self._outcome
+        try:
+            if outcome is None:
+                response = error_response(refusal, self.facts.error_id)
+            else:
+                response = outcome.route.refuse(self.request, self.facts, refusal)
+        except Exception as error:
+            self._session.service.fence.report(error, "making an error page")
+            response = error_response(refusal, self.facts.error_id)
+        body = response.body if isinstance(response.body, bytes) and self.request.method != "HEAD" else b""
+        self._begin(response, body, end=True)

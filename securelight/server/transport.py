@@ -1,0 +1,143 @@
+"""The bytes of one connection: a non-blocking socket, with TLS in memory over it or (plain HTTP ports) without.
+
+Owns reading, writing and the orderly end: close_notify, SHUT_WR, then a bounded drain, so that the client sees our last
+answer before the kernel would reset the connection. Holds at most one write's worth of ciphertext.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from securelight.tls.session import TlsSession
+
+RECEIVE_BYTES = 16_384
+"""One TLS record at a time: what is fed to OpenSSL in one go (its calls do not check any bound of ours)."""
+
+
+class PeerGone(Exception):
+    """The connection is broken; nothing can be sent or received any more."""
+
+
+class Transport:
+    """Plaintext in and out over one socket.
+
+    Args:
+        sock: connected, non-blocking; owned from now on.
+
+    Attributes:
+        session: the TLS session; None before the ClientHello is known, and on plain HTTP.
+        pending: bytes for the socket that it has not taken yet.
+    """
+
+    __slots__ = ("_socket_empty", "pending", "session", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.session: TlsSession | None = None
+        self.pending: memoryview | None = None
+        self._socket_empty = False
+
+    def receive_raw(self) -> bytes | None:
+        """What the socket has, at most RECEIVE_BYTES; b"" if nothing; None at its end.
+
+        A short read tells that the socket was empty then, which saves the call that would only say so.
+
+        Errors: PeerGone.
+        """
+        if self._socket_empty:
+            self._socket_empty = False
+            return b""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise PeerGone from error
+        if not data:
+            return None
+        self._socket_empty = len(data) < RECEIVE_BYTES
+        return data
+
+    def receive(self) -> bytes | None:
+        """Plaintext; b"" if there is none now; None once the peer has ended its side.
+
+        Errors: PeerGone; TlsFault.
+        """
+        session = self.session
+        if session is None:
+            return self.receive_raw()
+        while True:
+            data = session.read()
+            if data != b"":
+                return data
+            ciphertext = self.receive_raw()
+            if not ciphertext:
+                return ciphertext
+            session.feed(ciphertext)
+
+    def send(self, plaintext: bytes) -> bool:
+        """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.
+
+        Returns: True if all of it is out.
+        Errors: PeerGone; TlsFault.
+        """
+        session = self.session
+        if session is None:
+            return self._send_raw(plaintext)
+        session.write(plaintext)
+        return self._send_raw(session.take_output())
+
+    def send_handshake(self) -> bool:
+        """Send what the TLS session has to say by itself (handshake messages, alerts)."""
+        output = self.session.take_output() if self.session is not None else b""
+        return not output or self._send_raw(output)
+
+    def _send_raw(self, data: bytes) -> bool:
+        if self.pending is not None:
+            self.pending = memoryview(bytes(self.pending) + data)
+            return False
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise PeerGone from error
+        if sent == len(data):
+            return True
+        self.pending = memoryview(data)[sent:]
+        return False
+
+    def flush(self) -> bool:
+        """Try again with `pending`; True once it is out.
+
+        Errors: PeerGone.
+        """
+        pending = self.pending
+        if pending is None:
+            return True
+        try:
+            sent = self.sock.send(pending)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise PeerGone from error
+        self.pending = None if sent == len(pending) else pending[sent:]
+        return self.pending is None
+
+    def end(self) -> None:
+        """Say close_notify and end our side; the peer may still send until `close`.
+
+        Errors: PeerGone.
+        """
+        if self.session is not None and self.session.established:
+            self.session.close()
+            self.send_handshake()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise PeerGone from error
+
+    def close(self) -> None:
+        """Close the socket at once. May be called twice."""
+        self.pending = None
+        self.sock.close()

@@ -1,0 +1,215 @@
+"""One worker process: drops privileges, imports applications, compiles the sites, then serves in one `trio.run`.
+
+It is forked from the supervisor with the sockets bound and the TLS contexts made. It reports READY only when it can
+serve, and lives until it is told to drain or the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from securelight.config.schema import Config, ListenConfig
+from securelight.files.content_cache import ContentCache
+from securelight.model.errors import ConfigError, SecurelightError
+from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
+from securelight.protocol.engine import choose
+from securelight.server import channel
+from securelight.server.access_log import AccessLog
+from securelight.server.deadlines import Wheel
+from securelight.server.event_log import event_log
+from securelight.server.fence import Fence
+from securelight.server.listener import Listener
+from securelight.server.plain_http import redirecting_sites
+from securelight.server.reactor import Reactor
+from securelight.server.service import Service
+from securelight.tls.identity import IdentityTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """What a worker is to do; made by the supervisor before the fork.
+
+    Attributes:
+        config: what to serve.
+        features: the feature table.
+        listens: the bound sockets, each with its configuration.
+        identities: the TLS contexts.
+        log_descriptor: the access log, -1 for none.
+        end: the worker's end of the channel.
+        number: of the worker, from 1, for the log.
+    """
+
+    config: Config
+    features: Sequence[Feature]
+    listens: Sequence[tuple[ListenConfig, socket.socket]]
+    identities: IdentityTable
+    log_descriptor: int
+    end: socket.socket
+    number: int
+
+
+def main(task: WorkerTask) -> NoReturn:
+    """The life of a worker, in the forked child; ends the process."""
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # the supervisor decides; a terminal sends Ctrl-C to all of us
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        _drop_privileges(task.config)
+        trio.run(Worker(task).run)
+        code = 0
+    except SecurelightError as error:
+        channel.send(task.end, "failed", str(error))
+    except BaseException as error:
+        event_log("worker").error("worker failed", worker=task.number, exc_info=error)
+        channel.send(task.end, "failed", f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(code)  # never back into the supervisor's stack
+
+
+def _drop_privileges(config: Config) -> None:
+    """Become `server.user` and `server.group`.
+
+    Errors: ConfigError.
+    """
+    user, group = config.server.user, config.server.group
+    if not user and not group:
+        return
+    try:
+        account = pwd.getpwnam(user) if user else None
+        group_id = grp.getgrnam(group).gr_gid if group else account.pw_gid if account else os.getgid()
+    except KeyError as error:
+        raise ConfigError("server.user", f"there is no such user or group: {error}") from error
+    try:
+        os.setgroups([])
+        os.setgid(group_id)
+        if account is not None:
+            os.setuid(account.pw_uid)
+    except OSError as error:
+        raise ConfigError("server.user", f"cannot become {user or group}: {error.strerror}") from error
+
+
+def _read_all(descriptor: int) -> bytes:
+    """What a memory file holds, from its beginning (its offset is shared with the other workers)."""
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+class Worker:
+    """Everything inside one worker's `trio.run`."""
+
+    def __init__(self, task: WorkerTask) -> None:
+        self._task = task
+        self._limits = task.config.server.limits
+        self._events = event_log("worker")
+        self._fence = Fence(self._events)
+        self._access_log = AccessLog(task.log_descriptor, task.config.server.access_log.format)
+        self._engines = choose(task.config.server.engine)
+        self._threads = trio.CapacityLimiter(self._limits.worker_threads)
+        self._drain = trio.Event()
+        context = BuildContext(self._limits, ContentCache(self._limits), self._events)
+        self._sites = compile_sites(task.config, task.features, context)
+        self._side_services = context.services
+
+    async def run(self) -> None:
+        """Serve until drained.
+
+        Errors: whatever stops a side service before it is ready.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._access_log.run)
+            for service in self._side_services:
+                await nursery.start(self._run_side_service, service)
+            listeners = [
+                Listener(sock, self._service_maker(listen, sock.getsockname()[1]))
+                for listen, sock in self._task.listens
+            ]
+            async with trio.open_nursery() as serving:
+                for listener in listeners:
+                    serving.start_soon(listener.run)
+                nursery.start_soon(self._stop_when_told, listeners, serving.cancel_scope)
+                nursery.start_soon(self._follow_supervisor)
+                nursery.start_soon(self._follow_signals)
+                channel.send(self._task.end, "ready")
+            nursery.cancel_scope.cancel()
+
+    async def _run_side_service(
+        self, service: SideService, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await service.run(task_status.started)
+
+    def _service_maker(self, listen: ListenConfig, port: int) -> Callable[[Reactor, Wheel, trio.Nursery], Service]:
+        plain = listen.plain_http == "redirect"
+        plain_sites: CompiledSites = redirecting_sites(self._limits, listen.redirect_port if plain else port)
+
+        def make(reactor: Reactor, wheel: Wheel, nursery: trio.Nursery) -> Service:
+            return Service(
+                limits=self._limits,
+                sites=self._sites,
+                plain_sites=plain_sites,
+                engines=self._engines,
+                identities=None if plain else self._task.identities,
+                access_log=self._access_log,
+                fence=self._fence,
+                reactor=reactor,
+                wheel=wheel,
+                nursery=nursery,
+                threads=self._threads,
+            )
+
+        return make
+
+    async def _stop_when_told(self, listeners: Sequence[Listener], serving: trio.CancelScope) -> None:
+        await self._drain.wait()
+        for listener in listeners:
+            listener.drain()
+        await trio.sleep(self._limits.graceful_stop_seconds)
+        cut = sum(listener.connections for listener in listeners)
+        if cut:
+            self._events.warning("connections cut at the end of the graceful stop", connections=cut)
+        serving.cancel()
+
+    async def _follow_supervisor(self) -> None:
+        end = self._task.end
+        while True:
+            await trio.lowlevel.wait_readable(end)
+            try:
+                message = channel.receive(end)
+            except BlockingIOError:
+                continue
+            if message is None:
+                self._drain.set()
+                return
+            self._act_on(message)
+
+    def _act_on(self, message: channel.Message) -> None:
+        if message.kind == "drain":
+            self._drain.set()
+        elif message.kind == "reopen":
+            os.close(self._access_log.reopen(message.descriptors[0]))
+            return
+        elif message.kind == "certificate":
+            try:
+                identities = self._task.identities
+                chain, key = (_read_all(descriptor) for descriptor in message.descriptors)
+                identities.replace(identities.pairs[int(message.text)], chain, key)
+            except SecurelightError as error:  # the supervisor proved it; if it fails here the old pair stays
+                self._events.error("certificate not taken over", why=str(error))
+        channel.close_all(message.descriptors)
+
+    async def _follow_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _number in signals:
+                self._drain.set()

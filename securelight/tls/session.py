@@ -1,0 +1,122 @@
+"""TLS of one connection, in memory: ciphertext in and out, plaintext out and in. No socket, no waiting.
+
+Owns the two BIOs and the bound on ciphertext that brings no plaintext (KeyUpdate and empty-record floods; one
+`SSLSocket.recv` would swallow any number of them inside one call). Refuses nothing of its own accord but that.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from securelight.model.errors import SecurelightError
+from securelight.model.limits import Limits
+from securelight.model.request import TlsFacts
+
+READ_BYTES = 16_384
+"""One TLS record; OpenSSL returns no more in one read."""
+
+
+class TlsFault(SecurelightError):
+    """The TLS layer of the peer failed: `reason` is OpenSSL's, in lower case words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "end of stream").replace("_", " ").lower()
+
+
+class TlsSession:
+    """One server-side TLS session.
+
+    Args:
+        context: the site's, chosen by SNI before the session is made.
+        limits: for the bounds on ciphertext.
+    """
+
+    __slots__ = ("_bare", "_bound", "_incoming", "_outgoing", "_tls", "established")
+
+    def __init__(self, context: ssl.SSLContext, limits: Limits) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._bound = limits.handshake_bytes
+        self._bare = 0
+        self.established = False
+
+    def feed(self, ciphertext: bytes) -> None:
+        """Take in what came from the socket.
+
+        Errors: TlsFault once too much has come without a byte of plaintext.
+        """
+        self._bare += len(ciphertext)
+        if self._bare > self._bound:
+            raise TlsFault("flood: ciphertext without content" if self.established else "flood: handshake bytes")
+        self._incoming.write(ciphertext)
+
+    def handshake(self, limits: Limits) -> bool:
+        """Go on with the handshake; True once it is done.
+
+        Errors: TlsFault; what OpenSSL has to say to the peer about it is in `take_output`.
+        """
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            raise TlsFault(_reason(error)) from error
+        self.established = True
+        self._bare = 0
+        self._bound = limits.ciphertext_without_plaintext_bytes
+        return True
+
+    def read(self) -> bytes | None:
+        """Plaintext; b"" if there is none now; None once the peer has said close_notify.
+
+        Errors: TlsFault.
+        """
+        if not self._incoming.pending:
+            return b""
+        try:
+            data = self._tls.read(READ_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            raise TlsFault(_reason(error)) from error
+        self._bare = 0
+        return data or None
+
+    def write(self, plaintext: bytes) -> None:
+        """Encrypt; the result is in `take_output`.
+
+        Errors: TlsFault.
+        """
+        try:
+            self._tls.write(plaintext)
+        except ssl.SSLError as error:
+            raise TlsFault(_reason(error)) from error
+
+    def take_output(self) -> bytes:
+        """All ciphertext that waits to be sent."""
+        return self._outgoing.read()
+
+    def close(self) -> None:
+        """Say close_notify, if the session can still speak."""
+        try:
+            self._tls.unwrap()
+        except (ssl.SSLError, ValueError, OSError):
+            pass  # the peer's close_notify has not come yet, or the session is broken: both are fine when closing
+
+    def facts(self, server_name: str) -> TlsFacts:
+        """What the handshake settled. `server_name` is the SNI of the ClientHello."""
+        cipher = self._tls.cipher()
+        return TlsFacts(
+            version=self._tls.version() or "",
+            cipher=cipher[0] if cipher else "",
+            server_name=server_name,
+            alpn=self._tls.selected_alpn_protocol() or "",
+            resumed=bool(self._tls.session_reused),
+            client_certificate=self._tls.getpeercert(binary_form=True) or b"",
+        )
