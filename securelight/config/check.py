@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from securelight.config.faults import quoted
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _MAXIMUM_HOST_CHARACTERS: Final = 253
 _MAXIMUM_PORT: Final = 65_535
 _MAXIMUM_UNIX_PATH_BYTES: Final = 107
@@ -43,18 +44,15 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"{quoted(text)} is a URL; write only host and port, such as localhost:8443")
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise ValueError(f'{quoted(text)} has no port; write "{_shown_host(text)}:8443"')
-    if not host:
-        raise ValueError(f'{quoted(text)} has no host; write "*:{port}" to listen on all addresses')
+        cure = f"localhost:{text}" if text.isdigit() else f"{text or 'localhost'}:8443"
+        raise ValueError(f"{quoted(text)} is not host and port; write {quoted(cure)}")
     if not (port.isascii() and port.isdigit()):
         raise ValueError(f"the port {quoted(port)} is not a number from 1 to {_MAXIMUM_PORT}")
     if len(port) > 5 or int(port) > _MAXIMUM_PORT:
         raise ValueError(f"port {port[:12]} is out of range; ports go from 1 to {_MAXIMUM_PORT}")
+    if not host:
+        raise ValueError(f'{quoted(text)} has no host; write "*:{port}" to listen on all addresses')
     return Address(_listen_host(host, port), int(port))
-
-
-def _shown_host(text: str) -> str:
-    return quoted(text).strip('"') or "localhost"
 
 
 def _listen_host(host: str, port: str) -> str:
@@ -65,6 +63,8 @@ def _listen_host(host: str, port: str) -> str:
         try:
             address, percent, zone = bare.partition("%")
             compressed = ipaddress.IPv6Address(address).compressed
+            if percent and not _ZONE.fullmatch(zone):
+                raise ValueError(zone)
         except ValueError:
             raise ValueError(f"{quoted(host)} is not an IPv6 address; write it in brackets: [::1]:{port}") from None
         if bare is host:

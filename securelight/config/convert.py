@@ -92,7 +92,7 @@ class Converter:
         try:
             converted: object = msgspec.convert(value, hint, strict=strict)
         except msgspec.ValidationError as error:
-            self.faults.add(where, explain.wrong_value(name, value, hint, str(error)))
+            self.faults.add(where, explain.wrong_value(name, value, hint, str(error), in_file=strict))
             return None
         if not explain.is_finite(converted):
             self.faults.add(where, "must be a finite number")

@@ -73,7 +73,7 @@ def missing_key(name: str, hint: Any) -> str:
     return f"is missing: add {name} = ..., {_describe_type(hint)}"
 
 
-def wrong_value(name: str, value: object, hint: Any, error: str) -> str:
+def wrong_value(name: str, value: object, hint: Any, error: str, *, in_file: bool = True) -> str:
     """What to say of a `value` that does not fit the type `hint` of the key `name`.
 
     Args:
@@ -81,6 +81,7 @@ def wrong_value(name: str, value: object, hint: Any, error: str) -> str:
         value: what the file has.
         hint: the Python type of the key.
         error: msgspec's own message, used where the type has no words here.
+        in_file: whether it is TOML that has to be cured; False for a variable of the environment.
     """
     choices = choices_of(hint)
     if choices and isinstance(value, str):
@@ -91,7 +92,8 @@ def wrong_value(name: str, value: object, hint: Any, error: str) -> str:
     expected = _describe_type(hint)
     if not expected:
         return printable(_AT.sub("", error), 200)
-    return f"expected {expected}, got {describe_value(value)}{_cure(name, value, expected)}"
+    cure = _cure(name, value, expected) if in_file else ""
+    return f"expected {expected}, got {describe_value(value)}{cure}"
 
 
 def choices_of(hint: Any) -> list[str]:

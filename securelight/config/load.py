@@ -14,6 +14,7 @@ import msgspec
 from securelight.config.check import parse_address
 from securelight.config.convert import Converter, hints_of
 from securelight.config.environment import apply_environment, place_of
+from securelight.config.explain import is_finite
 from securelight.config.faults import ConfigFaults, Faults, Where, quoted
 from securelight.config.read import read_documents
 from securelight.config.schema import (
@@ -119,7 +120,11 @@ class _Loader:
     def _check_limits(self, table: object, where: Where) -> None:
         if not isinstance(table, dict):
             return
-        numbers = {name: table[name] for name in hints_of(Limits) if type(table.get(name)) in (int, float)}
+        numbers = {
+            name: table[name]
+            for name in hints_of(Limits)
+            if type(table.get(name)) in (int, float) and is_finite(table[name])
+        }
         for name, what in limits.faults(Limits(**numbers)):
             self.faults.add(place_of(("limits", name), self._environment, where), what)
 
@@ -146,13 +151,13 @@ class _Loader:
                 self.faults.add(place, f"{quoted(text)} is already listened on by {taken}")
             if listen is not None:
                 listens.append(msgspec.structs.replace(listen, address=text))
-        if not tables and whole:
+        if whole and not any("listen" in document.table for document in documents):
             self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
         return tuple(listens)
 
     def _read_sites(self, documents: list[Document], *, whole: bool) -> tuple[SiteConfig, ...]:
         tables = self._tables(documents, "site")
-        if not tables and whole:
+        if whole and not any("site" in document.table for document in documents):
             self.faults.add(
                 documents[0].where, 'has no [[site]]; add one with hosts = ["localhost"], a certificate and a root'
             )

@@ -149,16 +149,17 @@ class SiteReader:
 
     def _read_features(self, table: dict[str, object], where: Where) -> _Scope:
         scope = _Scope({}, [])
-        for key, name in self._shorthands.items():
-            if key in table and name in table:
-                self._faults.add(
-                    where.key(key), f"{key} is short for {name}.{key}: write it inside of the {quoted(name)} table"
-                )
-            elif key in table:
-                self._read_feature(scope, key, name, {key: table[key]}, where)
         for name in self._rows:
-            if name in table:
-                self._read_feature(scope, name, name, table[name], where.key(name))
+            short = next((key for key, meant in self._shorthands.items() if meant == name and key in table), None)
+            written = table.get(name)
+            if short is None and name in table:
+                self._read_feature(scope, name, name, written, where.key(name))
+            elif short is not None and name not in table:
+                self._read_feature(scope, short, name, {short: table[short]}, where)
+            elif short is not None and isinstance(written, dict):
+                if short in written:
+                    self._faults.add(where.key(short), f"is the same as {name}.{short}, which is set too; keep one")
+                self._read_feature(scope, name, name, {short: table[short]} | written, where.key(name))
         return scope
 
     def _read_feature(self, scope: _Scope, key: str, name: str, value: object, where: Where) -> None:

@@ -1,0 +1,1 @@
+"""One test file for each file of the package, in the folder of the same name."""
