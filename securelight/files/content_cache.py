@@ -5,7 +5,8 @@ its own view, a plain dict from request path to entry, so that a hit costs one d
 are no negative entries: what is not there costs a look each time, and cannot fill the memory.
 
 Eviction is by second chance (the CLOCK algorithm): a hit sets `used`, and an entry that is found used when room is
-needed goes to the back once instead. Entries with descriptors stand in a line of their own, because another bound
+needed goes to the back once instead. A new entry has not been hit: reading through a whole site once pushes out only
+what nobody asks for. Entries with descriptors stand in a line of their own, because another bound
 pushes them out.
 
 Not thread-safe: everything here runs in the worker's event loop.
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from securelight.model.body import OpenFile
     from securelight.model.limits import Limits
 
-ENTRY_OVERHEAD_BYTES = 4_096
-"""What an entry is counted for beyond its contents: objects, fields, key, and the heads that adapters and filters keep
-with a shared response. Measured at 2.4 to 3.6 kB; without it, 100,000 tiny files would cost 300 MB beside the bound."""
+ENTRY_OVERHEAD_BYTES = 2_048
+"""What an entry is counted for beyond its contents and representations: its objects, key and places in the tables."""
 
 REVALIDATE_SECONDS = 1.0
 """How long an entry is believed before the file system is asked again."""
@@ -35,18 +35,18 @@ class CacheEntry:
     """What a request path led to.
 
     Args:
-        content_bytes: how much content it holds in memory.
+        held_bytes: what it holds in memory, besides itself.
         files: the open files that it holds, one hold of each; given back by `release`.
         fresh_until: the time.monotonic until which it is believed.
     """
 
     __slots__ = ("_key", "_view", "cost_bytes", "files", "fresh_until", "used")
 
-    def __init__(self, content_bytes: int, files: tuple[OpenFile, ...], fresh_until: float) -> None:
-        self.cost_bytes = content_bytes + ENTRY_OVERHEAD_BYTES
+    def __init__(self, held_bytes: int, files: tuple[OpenFile, ...], fresh_until: float) -> None:
+        self.cost_bytes = held_bytes + ENTRY_OVERHEAD_BYTES
         self.files = files
         self.fresh_until = fresh_until
-        self.used = True
+        self.used = False
         self._view: dict[str, Any] | None = None
         self._key = ""
 

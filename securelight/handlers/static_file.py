@@ -26,7 +26,7 @@ from securelight.files.byte_range import parse_range
 from securelight.files.content_cache import REVALIDATE_SECONDS, CacheEntry
 from securelight.files.mime_types import content_type
 from securelight.files.preconditions import CONDITIONAL_NAMES, evaluate, range_applies
-from securelight.files.representation import Representation
+from securelight.files.representation import REPRESENTATION_OVERHEAD_BYTES, Representation
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.files.stored_file import StoredFile, identity_of, store
 from securelight.model.errors import ConfigError, Refusal
@@ -77,9 +77,11 @@ class _Resource(CacheEntry):
     __slots__ = ("codings", "representations", "simple", "source", "watched")
 
     def __init__(self, source: bytes, stored: dict[bytes, StoredFile], varies: Fields) -> None:
-        content_bytes = sum(len(item.content) for item in stored.values() if item.content is not None)
+        held_bytes = sum(
+            REPRESENTATION_OVERHEAD_BYTES + len(item.content or b"") + 2 * len(source) for item in stored.values()
+        )
         files = tuple(item.file for item in stored.values() if item.file is not None)
-        super().__init__(content_bytes, files, monotonic() + REVALIDATE_SECONDS)
+        super().__init__(held_bytes, files, monotonic() + REVALIDATE_SECONDS)
         self.source = source
         """The file's path below the root; differs from the request's for an index file."""
         self.codings = tuple(sorted(stored, key=lambda coding: stored[coding].size))
