@@ -1,0 +1,249 @@
+"""HTTP/2 by libnghttp2, through the package ngh2: the fast engine.
+
+nghttp2 checks the fields of requests and resets a bad stream without an event; it says that a stream was closed only
+when it has written the reset. So after each run of frames the events are counted: if there are fewer than frames, some
+frame was refused, and taking the engine's output at once brings to light which. The engine cannot speak after its own
+last bounds (they lie above ours): then the GOAWAY is ours.
+
+Requests that came in the same run as a header block that cannot be decompressed, or a breach of flow control that ends
+the connection, are not reported: nghttp2 would not send their answers. The GOAWAY tells the client that they were not
+served where it is ours.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import ngh2
+
+from securelight.model.errors import ConnectionFault, Http2Code
+from securelight.model.request import Request
+from securelight.protocol.events import RequestRefused, StreamAborted
+from securelight.protocol.frame_walk import HEAD_SLACK
+from securelight.protocol.http2_base import DEFAULT_WINDOW, Http2Adapter, Http2Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securelight.model.headers import Field, Fields
+    from securelight.model.limits import Limits
+    from securelight.model.request import Peer
+    from securelight.protocol.events import Event
+
+PROBE_BYTES = 65_536
+"""Output that is taken to bring a refused frame to light: resets and GOAWAY go before DATA."""
+ENGINE_BURST = 1_000_000
+"""The engine's own flood bounds: out of the way of ours, which count the same and more."""
+
+_TURNS = ngh2.Priority(3, True)
+"""RFC 9218's default urgency, incremental: equal streams take turns instead of following each other."""
+_DEFAULT = ngh2.Priority(3, False)
+
+_configurations: dict[Limits, ngh2.Configuration] = {}
+
+
+def _configuration(limits: Limits) -> ngh2.Configuration:
+    configuration = _configurations.get(limits)
+    if configuration is None:
+        configuration = _configurations[limits] = ngh2.Configuration(
+            auto_window_update=False,
+            max_settings=limits.settings_entries,
+            max_continuations=limits.continuation_frames,
+            max_outbound_ack=2 * limits.control_frames + 1000,
+            stream_reset_rate_limit=(ENGINE_BURST, ENGINE_BURST),
+            glitch_rate_limit=(ENGINE_BURST, ENGINE_BURST),
+            max_inbound_header_list_size=HEAD_SLACK * limits.request_head_bytes,
+            max_inbound_header_count=HEAD_SLACK * limits.request_fields,
+        )
+    return configuration
+
+
+class Nghttp2Adapter(Http2Adapter):
+    """See ProtocolAdapter and Http2Adapter."""
+
+    __slots__ = ("_dead", "_engine", "_late", "_resetting")
+
+    validates = True
+    prioritizes = True
+
+    def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(peer, limits, clock)
+        self._dead = False
+        """The engine has nothing to give any more."""
+        self._resetting: set[int] = set()
+        """Streams whose reset is known here, while the engine has not closed them yet."""
+        self._late: list[Event] = []
+        """Faults that came to light with output, for the next `receive`."""
+        engine = self._engine = ngh2.Connection(ngh2.Role.SERVER, _configuration(limits))
+        # The peer gets the real SETTINGS from `start`. The engine is told of no bound on streams, because it would end
+        # the connection for one stream too many; the walk and Http2Adapter keep the bound.
+        engine.initiate_connection({0x4: limits.request_body_buffer_bytes, 0x9: 1})
+        if limits.connection_window_bytes > DEFAULT_WINDOW:
+            engine.set_local_window_size(limits.connection_window_bytes)
+        engine.data_to_send()
+
+    def _feed(self, run: bytes, events: list[Event]) -> None:
+        if self._late:
+            events += self._late
+            self._late.clear()
+        engine = self._engine
+        before, last_stream_id = len(events), self._last_stream_id
+        try:
+            engine.receive_data(run)
+        except ngh2.DenialOfServiceError:
+            self._dead = True
+            raise ConnectionFault("flood: header list", Http2Code.ENHANCE_YOUR_CALM) from None
+        except ngh2.NGH2Error as error:
+            self._dead = True
+            raise ConnectionFault(f"refused by the engine: {error}") from None
+        if self._dispatch(engine.events(), events) < self._walk.frames:
+            self._probe(events, before, last_stream_id)
+
+    def _dispatch(self, reported: list[ngh2.Event], events: list[Event]) -> int:
+        """Returns how many of the engine's events stand for a frame."""
+        frames = len(reported)
+        for event in reported:
+            if type(event) is ngh2.RequestReceived:
+                self._on_head(event.stream_id, event.headers, event.end_stream, events)
+            elif type(event) is ngh2.StreamClosed:
+                frames -= 1
+                self._on_closed(event.stream_id, event.error_code, events)
+            elif type(event) is ngh2.DataReceived:
+                data = event.data
+                self._on_data(event.stream_id, data, len(data), event.end_stream, events)
+            elif type(event) is ngh2.StreamReset:
+                if event.stream_id in self._streams:
+                    self._resetting.add(event.stream_id)
+                self._on_peer_reset(event.stream_id, event.error_code, events)
+            elif type(event) is ngh2.TrailersReceived:
+                # nghttp2 refuses trailers that do not end the stream.
+                self._on_trailers(event.stream_id, event.headers, True, events)
+            elif type(event) is ngh2.ConnectionClosed:
+                self._dead = True
+                raise ConnectionFault(f"refused by the engine: {event.debug_data[:80]!r}", Http2Code(event.error_code))
+        return frames
+
+    def _on_closed(self, stream_id: int, code: int, events: list[Event]) -> None:
+        if self._resetting and stream_id in self._resetting:
+            self._resetting.discard(stream_id)
+            return
+        known = self._forget(stream_id)
+        if code == 0 and known:
+            return
+        # The engine has reset it by itself, for a malformed head, body length or trailers.
+        self._walk.cut(stream_id)
+        events.append(StreamAborted(stream_id, code, by_peer=False, reason="malformed"))
+        self._flood.reset("streams reset for faults")
+
+    def _probe(self, events: list[Event], before: int, last_stream_id: int) -> None:
+        """Some frame of the last run was refused: bring the verdict to light."""
+        if len(self._ready) > PROBE_BYTES:
+            return
+        try:
+            self._ready += self._engine.data_to_send(PROBE_BYTES)
+            self._dispatch(self._engine.events(), events)
+        except ngh2.NGH2Error as error:
+            self._dead = True
+            raise ConnectionFault(f"refused by the engine: {error}") from None
+        finally:
+            if self._dead:
+                self._retract(events, before, last_stream_id)
+
+    def _retract(self, events: list[Event], before: int, last_stream_id: int) -> None:
+        """The engine will not answer the requests of this run."""
+        for event in events[before:]:
+            if isinstance(event, (Request, RequestRefused)):
+                self._streams.pop(event.stream_id, None)
+        events[before:] = [event for event in events[before:] if not isinstance(event, (Request, RequestRefused))]
+        self._last_stream_id = last_stream_id
+
+    def _request_ended(self, stream_id: int, stream: Http2Stream) -> None:
+        """The engine says when the stream is closed."""
+
+    def _settle(self) -> None:
+        if self._dead:
+            return
+        reported = self._engine.events()
+        if reported:
+            try:
+                self._dispatch(reported, self._late)
+            except ConnectionFault as fault:
+                self.fail(fault.code)
+
+    # A stream that the engine has closed already raises; the event that says so is under way.
+
+    def _send_head(self, stream_id: int, fields: list[Field], end: bool) -> None:
+        try:
+            self._engine.send_response(stream_id, fields, end_stream=end)
+        except ngh2.NGH2Error:
+            return
+
+    def _take_turns(self, stream_id: int) -> None:
+        engine = self._engine
+        try:
+            # A PRIORITY_UPDATE may have come meanwhile.
+            if engine.get_stream_priority(stream_id) == _DEFAULT:
+                engine.set_stream_priority(stream_id, _TURNS)
+        except ngh2.NGH2Error:
+            return
+
+    def _send_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        try:
+            self._engine.send_data(stream_id, data, end_stream=end)
+        except ngh2.NGH2Error:
+            return
+
+    def _send_trailers(self, stream_id: int, fields: Fields) -> None:
+        try:
+            self._engine.send_trailers(stream_id, fields)
+        except ngh2.NGH2Error:
+            return
+
+    def _send_interim(self, stream_id: int, fields: list[Field]) -> None:
+        try:
+            self._engine.send_informational_response(stream_id, fields)
+        except ngh2.NGH2Error:
+            return
+
+    def _send_reset(self, stream_id: int, code: Http2Code) -> None:
+        if self._dead:
+            return
+        try:
+            self._engine.reset_stream(stream_id, code)
+            self._resetting.add(stream_id)
+        except ngh2.NGH2Error:
+            return
+
+    def _give_back(self, stream_id: int, credit: int) -> None:
+        if self._dead:
+            return
+        try:
+            self._engine.acknowledge_received_data(credit, stream_id)
+        except ngh2.NGH2Error:
+            return
+
+    def _window(self, stream_id: int) -> int:
+        try:
+            return min(self._engine.remote_window_size, self._engine.stream_remote_window_size(stream_id))
+        except ngh2.NGH2Error:
+            return 0
+
+    def _stream_window(self, stream_id: int) -> int:
+        try:
+            return self._engine.stream_remote_window_size(stream_id)
+        except ngh2.NGH2Error:
+            return 0
+
+    def _queued(self, stream_id: int) -> int:
+        return self._engine.queued_body_size(stream_id)
+
+    def _engine_output(self, limit: int) -> bytes:
+        if self._dead:
+            return b""
+        try:
+            return self._engine.data_to_send(limit)
+        except ngh2.NGH2Error:
+            self._dead = True
+            self.fail(Http2Code.INTERNAL_ERROR)
+            return b""
