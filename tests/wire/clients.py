@@ -1,0 +1,257 @@
+"""Small blocking clients over real TLS sockets: one for HTTP/1.1, one for HTTP/2 (on the h2 package).
+
+They do what a client may do, including what a polite one does not: raw bytes, half a request, vanishing.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+
+TIMEOUT_SECONDS = 15.0
+
+
+@dataclass
+class Answer:
+    """One response."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    trailers: dict[str, str] = field(default_factory=dict)
+    interim: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    reset: int | None = None
+    """HTTP/2: the code of the RST_STREAM that ended it; HTTP/1: 0 if the connection broke in the middle."""
+
+
+def connect(port: int, ca: Path, alpn: str, name: str = "localhost") -> ssl.SSLSocket:
+    """A verified TLS connection."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.set_alpn_protocols([alpn])
+    raw = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+    return context.wrap_socket(raw, server_hostname=name)
+
+
+class Http1:
+    """HTTP/1.1 on one connection."""
+
+    protocol = "http/1.1"
+
+    def __init__(self, port: int, ca: Path, name: str = "localhost") -> None:
+        self.sock = connect(port, ca, "http/1.1", name)
+        self.host = f"{name}:{port}"
+        self._buffer = b""
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        lines = [f"{method} {path} HTTP/1.1"]
+        given = {"host": self.host, **(headers or {})}
+        if body is not None and "transfer-encoding" not in given:
+            given.setdefault("content-length", str(len(body)))
+        lines += [f"{name}: {value}" for name, value in given.items()]
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+        return self.answer(method)
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def _more(self) -> bool:
+        try:
+            data = self.sock.recv(65_536)
+        except (ssl.SSLEOFError, ConnectionError):
+            return False
+        self._buffer += data
+        return bool(data)
+
+    def _line(self) -> bytes | None:
+        while b"\r\n" not in self._buffer:
+            if not self._more():
+                return None
+        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        return line
+
+    def _exactly(self, count: int) -> bytes | None:
+        while len(self._buffer) < count:
+            if not self._more():
+                return None
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    def _fields(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        while line := self._line():
+            name, _, value = line.decode("latin-1").partition(":")
+            name = name.lower()
+            fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+        return fields
+
+    def answer(self, method: str = "GET") -> Answer:
+        """The next response."""
+        answer = Answer()
+        while True:
+            line = self._line()
+            if line is None:
+                answer.reset = 0
+                return answer
+            version, status, _reason = line.decode("latin-1").split(" ", 2)
+            assert version == "HTTP/1.1"
+            fields = self._fields()
+            if status.startswith("1"):
+                answer.interim.append((int(status), fields))
+                continue
+            answer.status, answer.headers = int(status), fields
+            break
+        if method == "HEAD" or answer.status in (204, 304):
+            return answer
+        if fields.get("transfer-encoding") == "chunked":
+            self._chunked(answer)
+        elif "content-length" in fields:
+            body = self._exactly(int(fields["content-length"]))
+            if body is None:
+                answer.body, answer.reset = self._buffer, 0
+            else:
+                answer.body = body
+        else:
+            while self._more():
+                pass
+            answer.body, self._buffer = self._buffer, b""
+        return answer
+
+    def _chunked(self, answer: Answer) -> None:
+        while True:
+            size = self._line()
+            if size is None:
+                answer.reset = 0
+                return
+            count = int(size, 16)
+            if count == 0:
+                answer.trailers = self._fields()
+                return
+            chunk = self._exactly(count)
+            if chunk is None or self._exactly(2) != b"\r\n":
+                answer.reset = 0
+                return
+            answer.body += chunk
+
+    def ended(self) -> bool:
+        """True once the server has ended the connection (waits for it)."""
+        return not self._buffer and not self._more()
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Http2:
+    """HTTP/2 on one connection; requests one after the other, or `open` several and `answers` them together."""
+
+    protocol = "h2"
+
+    def __init__(self, port: int, ca: Path, name: str = "localhost") -> None:
+        self.sock = connect(port, ca, "h2", name)
+        self.host = f"{name}:{port}"
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.h2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = 1 << 20
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(1 << 24)
+        self.flush()
+        self.finished: dict[int, Answer] = {}
+        self._answers: dict[int, Answer] = {}
+        self.goaway: h2.events.ConnectionTerminated | None = None
+        self.at_end = False
+
+    def flush(self) -> None:
+        self.sock.sendall(self.h2.data_to_send())
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        *,
+        end: bool = True,
+        authority: str | None = None,
+    ) -> int:
+        stream_id = self.h2.get_next_available_stream_id()
+        fields = [(":method", method), (":scheme", "https"), (":authority", authority or self.host), (":path", path)]
+        self.h2.send_headers(stream_id, [*fields, *(headers or {}).items()], end_stream=end)
+        self._answers[stream_id] = Answer()
+        self.flush()
+        return stream_id
+
+    def send_body(self, stream_id: int, body: bytes, *, end: bool = True) -> None:
+        while body:
+            room = min(self.h2.local_flow_control_window(stream_id), self.h2.max_outbound_frame_size, len(body))
+            if room == 0:
+                if stream_id in self.finished or not self.step():
+                    return
+                continue
+            self.h2.send_data(stream_id, body[:room])
+            self.flush()
+            body = body[room:]
+        if end:
+            self.h2.end_stream(stream_id)
+            self.flush()
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        stream_id = self.open(method, path, headers, end=body is None)
+        if body is not None:
+            self.send_body(stream_id, body)
+        return self.answer(stream_id)
+
+    def answer(self, stream_id: int) -> Answer:
+        """The whole response of `stream_id`, waited for."""
+        while stream_id not in self.finished:
+            if not self.step():
+                answer = self._answers[stream_id]
+                answer.reset = 0
+                return answer
+        return self.finished.pop(stream_id)
+
+    def step(self) -> bool:
+        """Take in what the server says next; False once it has ended."""
+        try:
+            data = self.sock.recv(65_536)
+        except (ssl.SSLEOFError, ConnectionError):
+            data = b""
+        if not data:
+            self.at_end = True
+            return False
+        for event in self.h2.receive_data(data):
+            self._note(event)
+        self.flush()
+        return True
+
+    def _note(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.ResponseReceived):
+            answer = self._answers[event.stream_id]
+            answer.headers = {str(name): str(value) for name, value in event.headers}
+            answer.status = int(answer.headers.pop(":status"))
+        elif isinstance(event, h2.events.InformationalResponseReceived):
+            fields = {str(name): str(value) for name, value in event.headers}
+            self._answers[event.stream_id].interim.append((int(fields.pop(":status")), fields))
+        elif isinstance(event, h2.events.DataReceived):
+            self._answers[event.stream_id].body += event.data
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.TrailersReceived):
+            self._answers[event.stream_id].trailers = {str(name): str(value) for name, value in event.headers}
+        elif isinstance(event, h2.events.StreamEnded):
+            self.finished.setdefault(event.stream_id, self._answers[event.stream_id])
+        elif isinstance(event, h2.events.StreamReset):
+            answer = self._answers[event.stream_id]
+            answer.reset = int(event.error_code)
+            self.finished.setdefault(event.stream_id, answer)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.goaway = event
+
+    def close(self) -> None:
+        self.sock.close()
