@@ -153,6 +153,8 @@ class _Loader:
                 listens.append(msgspec.structs.replace(listen, address=text))
         if whole and not any("listen" in document.table for document in documents):
             self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
+        if listens and not self.faults and all(listen.plain_http == "redirect" for listen in listens):
+            self.faults.add(tables[0][1], "only redirects, and nothing listens for https; add another [[listen]]")
         return tuple(listens)
 
     def _read_sites(self, documents: list[Document], *, whole: bool) -> tuple[SiteConfig, ...]:

@@ -268,6 +268,8 @@ class TestFiveWaysToGetItWrong:
         ("[[listen]]\n" + SITE, "listen[0].address: is missing: add address = ..., text in quotes"),
         (LISTEN + "redirect_port = 0\n" + SITE,
          "listen[0].redirect_port: expected a whole number from 1 to 65535, got 0"),
+        (LISTEN + 'plain_http = "redirect"\n' + SITE,
+         "listen[0]: only redirects, and nothing listens for https; add another [[listen]]"),
         (LISTEN + LISTEN + SITE,
          'listen[1].address: "localhost:8443" is already listened on by securelight.toml: listen[0].address'),
         (LISTEN + SITE + "[other]\n", "other: unknown key; the keys here are include, listen, server, site"),

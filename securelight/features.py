@@ -1,0 +1,24 @@
+"""The one table of all features, in the order in which they run: stages, handlers, filters.
+
+A new feature is one new file and one row here. `config.load` and `pipeline.compile` are given the table as an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from securelight.filters import error_pages, hsts, set_headers
+from securelight.handlers import respond, static_file
+
+if TYPE_CHECKING:
+    from securelight.pipeline.compile import Feature
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    # Handlers: exactly one answers.
+    static_file.FEATURE,
+    respond.FEATURE,
+    # Filters: what replaces a body comes before what looks at fields.
+    error_pages.FEATURE,
+    set_headers.FEATURE,
+    hsts.FEATURE,
+)
