@@ -292,11 +292,6 @@ class AsgiCall:
         Errors: Refusal or ClientDisconnected if the application only reacts to the end of its request; its own
         earlier failure if it has turned that into something else.
         """
-        if isinstance(error, BaseExceptionGroup):
-            cancelled, _others = error.split(lambda member: not isinstance(member, Exception))
-            if cancelled is not None:
-                # The stream is being cancelled; what the client's leaving did to other tasks beside that is no news.
-                return cancelled if self._client_left else error
         self._raise_cause(error)
         if isinstance(error, SystemExit):
             return RuntimeError(f"the application called exit with status {error.code!r}")
