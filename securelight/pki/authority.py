@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from securelight.model.errors import CertificateError
-from securelight.pki.identities import host_name, local_constraints
+from securelight.pki.identities import UNREADABLE, host_name, local_constraints
 from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, SigningKey, key_pem, read_file, read_key, write_file
 
 CERTIFICATE_FILE = "ca.pem"
@@ -120,7 +120,7 @@ def _read_certificate(path: Path) -> x509.Certificate | None:
     try:
         certificate = x509.load_pem_x509_certificate(content)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (ValueError, x509.ExtensionNotFound) as error:
+    except (*UNREADABLE, x509.ExtensionNotFound) as error:
         raise CertificateError(
             str(path), "holds no authority's certificate; remove it, and its key, for a new one"
         ) from error

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from securelight.model.errors import CertificateError
 
@@ -37,6 +38,16 @@ LOCAL_NETWORKS = (
 MAXIMUM_NAMES = 100
 """In one certificate: each makes every handshake longer."""
 
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises, early or late, for a certificate that it cannot make sense of."""
+
 _NAME_KINDS = (x509.DNSName, x509.IPAddress)
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)")
@@ -49,7 +60,7 @@ def normal_name(text: str) -> str:
     """
     name = text.strip().lower().removesuffix(".")
     try:
-        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+        return str(ipaddress.ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name))
     except ValueError:
         pass
     if not name.isascii():
@@ -72,7 +83,7 @@ def general_name(name: str) -> x509.GeneralName:
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     """The host names and IP addresses of a certificate. The common name does not count, as in every browser.
 
-    Errors: ValueError for extensions that cannot be read.
+    Errors: one of UNREADABLE.
     """
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -91,7 +102,7 @@ def covers(names: Iterable[str], host: str) -> bool:
         wanted = normal_name(host)
     except CertificateError:
         return False
-    parent = wanted.partition(".")[2]
+    parent = "" if isinstance(general_name(wanted), x509.IPAddress) else wanted.partition(".")[2]
     return any(name == wanted or ("." in parent and name == f"*.{parent}") for name in names)
 
 

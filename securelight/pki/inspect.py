@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from securelight.model.errors import CertificateError
-from securelight.pki.identities import covers, names_of
+from securelight.pki.identities import UNREADABLE, covers, names_of
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
@@ -72,13 +72,7 @@ def describe_chain(pem: bytes, where: str = "certificate") -> CertificateReport:
     try:
         chain = x509.load_pem_x509_certificates(pem)
         return _describe(chain)
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as error:
+    except UNREADABLE as error:
         raise CertificateError(where, "holds no certificate in PEM form that can be read") from error
 
 
@@ -111,7 +105,7 @@ def _describe(chain: list[x509.Certificate]) -> CertificateReport:
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 

@@ -101,9 +101,10 @@ def read_file(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise CertificateError(str(path), f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CertificateError(str(path), "is not a file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise CertificateError(str(path), "is not a file")
         content = file.read(MAXIMUM_FILE_BYTES + 1)
     if len(content) > MAXIMUM_FILE_BYTES:
         raise CertificateError(str(path), f"is larger than {MAXIMUM_FILE_BYTES} bytes, so not a certificate or key")

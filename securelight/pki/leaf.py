@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import BACKDATED, Authority
-from securelight.pki.identities import MAXIMUM_NAMES, describe_constraints, general_name, names_of, permits
+from securelight.pki.identities import MAXIMUM_NAMES, UNREADABLE, describe_constraints, general_name, names_of, permits
 from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, key_pem, read_file, read_key, write_file
 
 if TYPE_CHECKING:
@@ -120,7 +120,13 @@ def new_leaf(
     else:
         key = ec.generate_private_key(ec.SECP256R1())
     root = authority.certificate
-    subject = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names if len(name) <= _COMMON_NAME_CHARACTERS]
+    entries = [general_name(name) for name in names]
+    subject = [
+        # Never an address: without a DNS name beside it, OpenSSL holds it against the constraints on DNS names.
+        x509.NameAttribute(NameOID.COMMON_NAME, entry.value)
+        for entry in entries
+        if isinstance(entry, x509.DNSName) and len(entry.value) <= _COMMON_NAME_CHARACTERS
+    ]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name(subject[:1]))
@@ -129,7 +135,7 @@ def new_leaf(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + timedelta(days=LEAF_DAYS))
-        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=not subject)
+        .add_extension(x509.SubjectAlternativeName(entries), critical=not subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -155,7 +161,7 @@ def _read_leaf(authority: Authority, chain_path: Path, key_path: Path) -> x509.C
         certificate = x509.load_pem_x509_certificate(content)
         certificate.verify_directly_issued_by(authority.certificate)
         names_of(certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return None
     return certificate if certificate.public_key() == key.public_key() else None
 

@@ -11,6 +11,7 @@ import binascii
 import os
 import re
 import ssl
+import stat
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import CertificateError
@@ -65,10 +66,13 @@ def read_pem(path: Path) -> bytes:
     try:
         # Not blocking, so that a FIFO in the place of the file does not hold the supervisor for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            content = file.read(MAXIMUM_FILE_BYTES + 1) or b""
     except OSError as error:
         raise CertificateError(str(path), f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CertificateError(str(path), "is not a file")
+    with open(descriptor, "rb") as file:
+        content = file.read(MAXIMUM_FILE_BYTES + 1)
     if len(content) > MAXIMUM_FILE_BYTES:
         raise CertificateError(str(path), f"is larger than {MAXIMUM_FILE_BYTES} bytes, so not a certificate or key")
     return content

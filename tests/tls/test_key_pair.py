@@ -146,8 +146,8 @@ def test_files_that_are_no_certificates_are_refused_without_waiting(tmp_path: Pa
     os.mkfifo(pipe)
     with large.open("wb") as file:
         file.truncate(MAXIMUM_FILE_BYTES + 1)
-    assert read_pem(pipe) == b""
     with pytest.raises(CertificateError, match="larger than"):
         read_pem(large)
-    with pytest.raises(CertificateError, match="directory"):
-        read_pem(tmp_path)
+    for path in (pipe, tmp_path):
+        with pytest.raises(CertificateError, match="is not a file"):
+            read_pem(path)
