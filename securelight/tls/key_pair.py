@@ -106,7 +106,8 @@ def prove(chain_pem: bytes, key_pem: bytes, *, chain_name: str = "chain", key_na
     except ssl.SSLError as error:
         reason = _REASONS.get(error.reason or "")
         if reason is None:
-            reason = f"cannot be used with the key {key_name}: {(error.reason or str(error)).replace('_', ' ').lower()}"
+            told = f" (OpenSSL: {error.reason.replace('_', ' ').lower()})" if error.reason else ""
+            reason = f"cannot be used with the key {key_name}; one of the two files is damaged{told}"
         raise CertificateError(chain_name, reason) from error
     try:
         return _key_type(binascii.a2b_base64(match[1]))
