@@ -102,7 +102,8 @@ def _chain_warnings(report: CertificateReport, now: datetime) -> list[str]:
     if days_left < 0:
         warnings.append(f"the certificate expired on {day}; no client will accept it")
     elif now < report.not_before:
-        warnings.append(f"the certificate is not valid before {report.not_before:%Y-%m-%d %H:%M} UTC; is the clock right?")
+        first = f"{report.not_before:%Y-%m-%d %H:%M} UTC"
+        warnings.append(f"the certificate is not valid before {first}; is the clock right?")
     elif days_left < EXPIRING_DAYS:
         warnings.append(f"the certificate expires in {int(days_left)} days, on {day}")
     if report.self_signed:

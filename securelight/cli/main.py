@@ -49,11 +49,18 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command `cmd_name`, imported now; None if there is none of that name."""
+        """The command `cmd_name`, imported now; None if there is none of that name.
+
+        Each of its options gets its environment variable: `serve --log-format` is SECURELIGHT_SERVE_LOG_FORMAT.
+        """
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)
+        for option in command.params:
+            if isinstance(option, click.Option) and option.envvar is None:
+                flag = max(option.opts, key=len).lstrip("-")
+                option.envvar = f"SECURELIGHT_{cmd_name}_{flag}".upper().replace("-", "_")
         return command
 
     def resolve_command(
@@ -87,7 +94,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     epilog=EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SECURELIGHT"},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(securelight.__version__, prog_name="securelight", message="%(prog)s %(version)s")
 @click.pass_context

@@ -71,18 +71,21 @@ class Converter:
             where: the place of the key.
             strict: False for texts from the environment, which stand for numbers too.
         """
+        if isinstance(value, list | dict) and len(value) > MAXIMUM_ITEMS:
+            self.faults.add(where, f"has more than {MAXIMUM_ITEMS} elements")
+            return None
         if is_table(hint):
             return self.table(value, hint, where)
         origin, arguments = get_origin(hint), get_args(hint)
         same_items = origin in (list, set, frozenset) or (origin is tuple and arguments[1:] == (...,))
-        if same_items and isinstance(value, list) and len(value) <= MAXIMUM_ITEMS:
+        if same_items and isinstance(value, list):
             for index, item in enumerate(value):
                 self.value(name, item, arguments[0], where.item(index))
             return value
         if origin is list and is_table(arguments[0]) and isinstance(value, dict):
             self.faults.add(where, two_brackets(where))
             return None
-        if origin is dict and isinstance(value, dict) and len(value) <= MAXIMUM_ITEMS:
+        if origin is dict and isinstance(value, dict):
             for key, item in value.items():
                 self.value(key, item, arguments[1], where.key(key))
             return value
@@ -101,7 +104,7 @@ class Converter:
 
     def as_table(self, value: object, where: Where) -> dict[str, object] | None:
         """`value` if it is a table; None, and a fault, if not."""
-        if isinstance(value, dict) and len(value) <= MAXIMUM_ITEMS:
+        if isinstance(value, dict):
             return value
         header = explain.header_of(where.path)
         if isinstance(value, list):
@@ -114,7 +117,7 @@ class Converter:
 
     def as_tables(self, value: object, where: Where) -> list[object]:
         """The elements of an array of tables; empty, and a fault, if it is none."""
-        if isinstance(value, list) and len(value) <= MAXIMUM_ITEMS:
+        if isinstance(value, list):
             return value
         self.faults.add(where, two_brackets(where))
         return []

@@ -42,13 +42,14 @@ def unknown_variables(environment: Mapping[str, str], command_prefixes: Iterable
         environment: the variables.
         command_prefixes: the beginnings of variables that commands read as options, such as `SECURELIGHT_SERVE_`.
     """
-    known = variables()
+    known = {variable.removeprefix(PREFIX) for variable in variables()}
     prefixes = tuple(command_prefixes)
     warnings = []
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known and not (prefixes and name.startswith(prefixes)):
-            close = nearest(name, known)
-            meant = f"; did you mean {close}?" if close else ""
+        rest = name.removeprefix(PREFIX)
+        if rest != name and rest not in known and not name.startswith(prefixes):
+            close = nearest(rest, known)
+            meant = f"; did you mean {PREFIX}{close}?" if close else ""
             where = Where("environment", printable(name))
             warnings.append(ConfigError(str(where), f"no setting has this name{meant}"))
     return warnings
