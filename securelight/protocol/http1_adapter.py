@@ -316,6 +316,9 @@ class Http1Adapter(abc.ABC):
         if end:
             self._response_over()
 
+    def _may_respond(self, stream_id: int) -> bool:
+        return self._awaits_answer() if stream_id == self._number else self.open_streams == 0
+
     def _awaits_answer(self) -> bool:
         return self.open_streams == 1 and not self._response_begun
 
@@ -329,8 +332,8 @@ class Http1Adapter(abc.ABC):
             self._output.put(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def capacity(self, stream_id: int) -> int:
-        """See protocol.adapter."""
-        if not self._sends(stream_id):
+        """See protocol.adapter. Also before `respond`: what its first data may be."""
+        if stream_id < self._number or self.closing or not (self._sends(stream_id) or self._may_respond(stream_id)):
             return -1
         return max(0, self._limits.response_buffer_bytes - self._output.queued_bytes)
 

@@ -176,8 +176,11 @@ class Http1Guard:
 
     def _judge_line(self, match: re.Match[bytes]) -> None:
         method, target, version = match[1], match[2], match[3]
+        if match.end(3) > self._line_bytes:
+            self.method = self.target = b"-"
+            raise Refusal(414, "The request target is too long.", "request line too long")
         self.method, self.target = method, target
-        if match.end(3) > self._line_bytes or len(target) > self._limits.request_target_bytes:
+        if len(target) > self._limits.request_target_bytes:
             raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
         if version not in (b"1.1", b"1.0"):
             raise Refusal(505, "The HTTP version is not supported.", f"version {version!r}")
