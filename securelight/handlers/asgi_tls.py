@@ -11,8 +11,6 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from securelight.model.request import TlsFacts
 
 _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
@@ -83,8 +81,8 @@ def subject_name(der: bytes) -> str | None:
 
 
 def _subject_name(der: bytes) -> str:
-    certificate = next(_elements(der))[1]
-    to_be_signed = next(_elements(certificate))[1]
+    certificate = _elements(der)[0][1]
+    to_be_signed = _elements(certificate)[0][1]
     fields = [(tag, content) for tag, content, _raw in _elements(to_be_signed)]
     # version (optional), serial number, signature algorithm, issuer, validity, subject
     tag, subject = fields[5 if fields[0][0] == _VERSION_TAG else 4]
@@ -98,11 +96,12 @@ def _subject_name(der: bytes) -> str:
     return ",".join(reversed(names))
 
 
-def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+def _elements(data: bytes) -> list[tuple[int, bytes, bytes]]:
     """(tag, content, whole element) of each DER element in `data`.
 
     Errors: ValueError or IndexError where it is not DER.
     """
+    found = []
     start = 0
     while start < len(data):
         tag, length = data[start], data[start + 1]
@@ -116,8 +115,9 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         end = content + length
         if end > len(data):
             raise ValueError("a DER element is cut off")
-        yield tag, data[content:end], data[start:end]
+        found.append((tag, data[content:end], data[start:end]))
         start = end
+    return found
 
 
 def _attribute(content: bytes) -> str:

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class RecordedEvents:
+    """An event log to look into."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.values: list[dict[str, Any]] = []
+
+    def info(self, event: str, **values: Any) -> None:
+        self.names.append(event)
+        self.values.append(values)
+
+    warning = error = info
+
+
 class MemoryExchange:
     """One request whose client is the test.
 
