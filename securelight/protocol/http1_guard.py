@@ -257,7 +257,7 @@ class Http1Guard:
         """Walk over chunks as far as `held` goes; one run of bytes is passed on but for extensions."""
         held = self.held
         end = len(held)
-        passed = []
+        passed: list[bytes | bytearray] = []
         run = position = 0
         while not self._last_chunk_seen:
             if self._data_left:
@@ -267,7 +267,7 @@ class Http1Guard:
                 if self._data_left:
                     break
             if self._crlf_due:
-                after = held[position : position + 2]
+                after = bytes(held[position : position + 2])
                 if after != b"\r\n":
                     if after not in (b"", b"\r"):
                         self.fault = Refusal(400, "The request body is malformed.", "no CRLF after a chunk")

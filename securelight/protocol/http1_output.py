@@ -6,6 +6,7 @@ adapters write through here, so their answers are the same to the byte.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,14 @@ def field_lines(fields: Fields) -> bytes:
     return lines
 
 
+@functools.cache
+def _status_line(status: int) -> bytes:
+    """Kept for each of the 400 final statuses."""
+    if not 200 <= status <= 599:
+        raise ValueError(f"{status} is not the status of a final response")
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status).encode("ascii"))
+
+
 def response_head(response: Response, framing: int, length: int | None, *, close: bool) -> bytes:
     """The head of `response`, its empty line included.
 
@@ -51,13 +60,7 @@ def response_head(response: Response, framing: int, length: int | None, *, close
 
     Errors: ValueError, see `field_lines`, and for a status that is not final.
     """
-    status = response.status
-    if not 200 <= status <= 599:
-        raise ValueError(f"{status} is not the status of a final response")
-    parts = [
-        b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status).encode("ascii")),
-        field_lines(response.fields),
-    ]
+    parts = [_status_line(response.status), field_lines(response.fields)]
     if length is not None:
         parts.append(b"content-length: %d\r\n" % length)
     elif framing == CHUNKED:

@@ -65,7 +65,6 @@ class HttptoolsAdapter(Http1Adapter):
             parser = self._parser = httptools.HttpRequestParser(message)
         else:
             message.target.clear()
-            message.fields = []
             message.ended = False
         try:
             parser.feed_data(_UPGRADE.sub(_DISGUISE, head.raw) if head.has_upgrade else head.raw)
@@ -75,7 +74,7 @@ class HttptoolsAdapter(Http1Adapter):
             raise Refusal(400, "The request is malformed.", f"httptools: {error}") from None
         if message.ended is head.has_body:
             raise Refusal(400, "The request is malformed.", "httptools does not frame it as the guard does")
-        fields = message.fields
+        fields, message.fields = message.fields, []
         if head.has_upgrade:
             lines = head.raw.split(b"\r\n")[1:-2]
             fields = [
