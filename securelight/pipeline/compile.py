@@ -98,11 +98,6 @@ class Route:
         self.handler = handler
         self.filters = filters
 
-    def matches(self, path: str) -> bool:
-        """True if `path` is the route's prefix or lies below it."""
-        prefix = self.prefix
-        return not prefix or (path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/"))
-
     def filtered(self, request: Request, facts: Facts, response: Response) -> Response:
         """`response` after all filters."""
         for apply in self.filters:
@@ -155,8 +150,11 @@ class CompiledSites:
             routes = self._by_suffix(request.host)
         path = request.path
         for route in routes:
-            if route.matches(path):
-                facts.route_path = route.prefix
+            prefix = route.prefix
+            if not prefix:
+                return route
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                facts.route_path = prefix
                 return route
         return self.default_route
 

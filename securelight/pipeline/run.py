@@ -38,7 +38,14 @@ def run(sites: CompiledSites, request: Request, facts: Facts, rewrites: int = 0)
     route = sites.default_route
     try:
         route = sites.route_of(request, facts)
-        return _from_stage(sites, route, 0, request, facts, rewrites)
+        if route.stages:
+            return _from_stage(sites, route, 0, request, facts, rewrites)
+        handled = route.handler(request, facts)
+        if isinstance(handled, Deferred):
+            return Outcome(handled, route, request, facts, rewrites)
+        for apply in route.filters:
+            handled = apply(request, facts, handled)
+        return handled
     except Refusal as refusal:
         return route.refuse(request, facts, refusal)
 

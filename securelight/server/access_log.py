@@ -14,6 +14,7 @@ import re
 import select
 import stat
 import time
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -32,12 +33,25 @@ _PIPE_BYTES = 4096
 _UNSAFE = re.compile(rb'[^\x20-\x21\x23-\x5b\x5d-\x7e]')  # fmt: skip
 
 
-def _escaped(value: bytes | None) -> str:
-    if not value:
-        return "-"
+_KEPT_BYTES = 256
+"""Longer values are escaped anew each time, so that what is kept stays small."""
+_KEPT_VALUES = 1024
+
+
+def _escape(value: bytes) -> str:
     if _UNSAFE.search(value):
         value = _UNSAFE.sub(lambda match: b"\\x%02x" % match[0][0], value)
     return value.decode("ascii")
+
+
+_escape_kept = lru_cache(_KEPT_VALUES)(_escape)
+"""Most targets and user agents are those of a moment ago."""
+
+
+def _escaped(value: bytes | None) -> str:
+    if not value:
+        return "-"
+    return _escape_kept(value) if len(value) <= _KEPT_BYTES else _escape(value)
 
 
 class AccessLog:
@@ -78,11 +92,11 @@ class AccessLog:
             self._second = int(now)
             self._date = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(now))
         if self._form == "combined":
-            headers = request.headers
+            get = request.headers.get
             self._lines.append(
                 f"{facts.client_address or '-'} - {facts.user or '-'} [{self._date}]"
                 f' "{request.method} {_escaped(request.target)} HTTP/{request.http_version}" {status} {sent_bytes}'
-                f' "{_escaped(headers.get(b"referer"))}" "{_escaped(headers.get(b"user-agent"))}"\n'
+                f' "{_escaped(get(b"referer"))}" "{_escaped(get(b"user-agent"))}"\n'
             )
         else:
             self._lines.append(self._json(request, facts, status, sent_bytes, time.monotonic() - started))

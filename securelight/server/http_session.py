@@ -89,9 +89,7 @@ class HttpSession:
     def handle(self, events: Sequence[Event]) -> None:
         """Act on events, in order; those beyond the turn's requests are kept in `held`."""
         for number, event in enumerate(events):
-            kind = type(event)
-            if kind is Request:
-                assert isinstance(event, Request)
+            if isinstance(event, Request):
                 if not self.turn_requests:
                     self.held = events[number:]
                     return
