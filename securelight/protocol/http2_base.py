@@ -58,6 +58,8 @@ DEFAULT_WINDOW = 65_535
 
 _MALFORMED_TRAILERS = CONNECTION_FIELDS | {b"content-length", b"host", b"te"}
 """Trailer fields that engines disagree about; nobody sends them by mistake."""
+DISCARDING_STREAMS = 8
+"""How many streams of a connection may wait at once for the end of a request that is answered already."""
 _NO_LENGTH_STATUSES = frozenset({204, 304})
 """A 204 has no Content-Length (RFC 9110, section 8.6); that of a 304 would have to be that of the 200."""
 
@@ -74,7 +76,8 @@ class Http2Stream:
         request_ended: END_STREAM was received.
         responded: the head of the response was given to the adapter.
         ended: so was the end of the response.
-        discards: nothing more of the request's body is reported, because it was refused.
+        discards: nothing more of the request's body is reported, because it was refused or the answer is out.
+        succeeded: the status of the response is below 300.
         signals: the client has sent a priority (RFC 9218).
         announced: the Content-Length of the request, or None.
         received: bytes of its body so far.
@@ -82,7 +85,8 @@ class Http2Stream:
     """
 
     __slots__ = (
-        "announced", "discards", "ended", "received", "request_ended", "responded", "signals", "uncredited",
+        "announced", "discards", "ended", "received", "request_ended", "responded", "signals", "succeeded",
+        "uncredited",
     )  # fmt: skip
 
     def __init__(self, request_ended: bool, announced: int | None, signals: bool) -> None:
@@ -92,6 +96,7 @@ class Http2Stream:
         self.responded = False
         self.ended = False
         self.discards = False
+        self.succeeded = False
         self.received = 0
         self.uncredited = 0
 
@@ -106,8 +111,8 @@ class Http2Adapter(abc.ABC):
     """
 
     __slots__ = (
-        "_failed", "_finishing", "_flood", "_last_stream_id", "_leaving", "_limits", "_ours", "_owed_bytes", "_peer",
-        "_peer_left", "_ready", "_streams", "_walk",
+        "_clock", "_discarding", "_failed", "_finishing", "_flood", "_last_stream_id", "_leaving", "_limits", "_ours",
+        "_owed_bytes", "_peer", "_peer_left", "_ready", "_streams", "_walk",
     )  # fmt: skip
 
     validates = False
@@ -118,11 +123,14 @@ class Http2Adapter(abc.ABC):
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._peer = peer
         self._limits = limits
+        self._clock = clock
         self._flood = Flood(limits, clock)
         self._walk = FrameWalk(limits, self._flood, priorities=self.prioritizes)
         self._streams: dict[int, Http2Stream] = {}
         self._finishing: list[int] = []
         """Streams whose response was given whole while their request had not ended."""
+        self._discarding: dict[int, float] = {}
+        """Those of them whose response is out, oldest first -> when they are reset if the request still goes on."""
         self._last_stream_id = 0
         """The last stream that was looked at: what GOAWAY says."""
         self._ready = b""
@@ -215,6 +223,11 @@ class Http2Adapter(abc.ABC):
         """Always: the windows bound what comes."""
         return True
 
+    @property
+    def cut(self) -> bool:
+        """Never: a stream that is broken off is reset."""
+        return False
+
     def start(self) -> None:
         """Queue SETTINGS and the connection's receive window."""
         limits = self._limits
@@ -264,6 +277,7 @@ class Http2Adapter(abc.ABC):
         if stream is None or stream.responded:
             return
         stream.responded = True
+        stream.succeeded = response.status < 300
         heads = response.heads
         if heads is None:
             fields = response_fields(response, current_date())
@@ -322,7 +336,7 @@ class Http2Adapter(abc.ABC):
     def consumed(self, stream_id: int, credit: int) -> None:
         """Let the peer send `credit` more."""
         stream = self._streams.get(stream_id)
-        if stream is not None:
+        if stream is not None and not stream.ended:
             credit = min(credit, stream.uncredited)
             stream.uncredited -= credit
             if credit > 0:
@@ -353,7 +367,7 @@ class Http2Adapter(abc.ABC):
             output = self._ready + output
             self._ready = b""
         if dry:
-            if self._finishing and self._finish():
+            if (self._finishing or self._discarding) and self._finish():
                 output += self._engine_output(limit)
             if self._owed_bytes and not self._failed:
                 output += _frame(WINDOW_UPDATE, 0, _uint32(self._owed_bytes))
@@ -516,9 +530,16 @@ class Http2Adapter(abc.ABC):
             self._finishing.append(stream_id)
 
     def _finish(self) -> bool:
-        """Reset those streams whose response is out and whose request has not ended (RFC 9113, section 8.1)."""
+        """Look after the streams whose request goes on although it was answered; True if one was reset.
+
+        RFC 9113, section 8.1 lets us reset them at once, but then widespread clients report an error and lose the
+        response. So what comes is discarded while the client makes up its mind to stop: for a short time, for few
+        streams, and within the stream's window, which is not opened any more. Then NO_ERROR. After a success nobody
+        stops: there it comes as soon as the window is used up.
+        """
+        now, limits, discarding = self._clock(), self._limits, self._discarding
+        most_bytes = min(limits.drain_body_bytes, limits.request_body_buffer_bytes - 1)
         waiting = []
-        finished = False
         for stream_id in self._finishing:
             stream = self._streams.get(stream_id)
             if stream is None or stream.request_ended:
@@ -527,9 +548,27 @@ class Http2Adapter(abc.ABC):
                 # Without a window an engine may hold even an empty frame that ends the stream.
                 waiting.append(stream_id)
             else:
+                stream.discards = True
+                discarding[stream_id] = now + limits.closing_seconds
+        self._finishing = waiting
+        held_bytes = 0
+        excess = len(discarding) - DISCARDING_STREAMS
+        finished = False
+        for stream_id in tuple(discarding):
+            stream = self._streams.get(stream_id)
+            if stream is None or stream.request_ended:
+                del discarding[stream_id]
+            elif (
+                self._leaving or self._peer_left or excess > 0 or now >= discarding[stream_id]
+                or stream.uncredited > (most_bytes if stream.succeeded else limits.drain_body_bytes)
+                or held_bytes + stream.uncredited > limits.connection_window_bytes // 2
+            ):  # fmt: skip
+                del discarding[stream_id]
                 self._drop(stream_id, Http2Code.NO_ERROR)
                 finished = True
-        self._finishing = waiting
+            else:
+                held_bytes += stream.uncredited
+            excess -= 1
         return finished
 
     def _goaway(self, code: Http2Code) -> bytes:
