@@ -146,8 +146,9 @@ class Connection:
 
     def _receive(self, session: HttpSession) -> bool:
         """Read within the turn's budgets; False once the client has ended its side."""
-        adapter, limits = session.adapter, self._service.limits
+        adapter, transport, limits = session.adapter, self._transport, self._service.limits
         assert adapter is not None
+        begun = session.requests
         session.turn_requests = limits.requests_per_turn
         if session.held:
             held, session.held = session.held, ()
@@ -162,17 +163,19 @@ class Connection:
                 break
             if not self._reads(session):
                 break
-            data = self._transport.receive()
+            data = transport.receive()
             if not data:
                 break
             budget -= len(data)
             session.handle(adapter.receive(data))
+            if transport.exhausted() and not adapter.input_ready and not session.held:
+                break
         if budget < limits.receive_bytes_per_turn:
             self._active_at = monotonic()
-        if adapter.partial_head:
-            self._head_since = self._head_since or self._active_at
-        else:
+        if not adapter.partial_head:
             self._head_since = 0.0
+        elif not self._head_since or session.requests != begun:
+            self._head_since = self._active_at
         return data is not None
 
     def _send(self, session: HttpSession) -> None:
@@ -189,13 +192,18 @@ class Connection:
                 budget -= len(out)
                 self._out_bytes += len(out)
                 transport.send(out)
-            elif not session.senders or not session.fill(limit):
+                if len(out) > limit // 2:
+                    continue  # less would mean that there is no more
+            if not session.senders or not session.fill(limit):
                 if adapter.closing and not session.busy:
-                    self._end()
-                    return
+                    self._end_when_sent()
                 break
         if session.writers:
             session.wake_writers()
+
+    def _end_when_sent(self) -> None:
+        if self._transport.pending is None:
+            self._end()
 
     def _peer_ended(self, session: HttpSession) -> None:
         """The client will send nothing more. Who hangs up does not wait for an answer that is not there yet."""
@@ -223,9 +231,11 @@ class Connection:
     def _end(self) -> None:
         """All is said: end our side, and drop what the client still sends for a while (RFC 9112, section 9.6)."""
         self._closing_since = monotonic()
+        cut = False
         if self._session is not None:
+            cut = self._session.adapter is not None and self._session.adapter.cut
             self._session.abandon_all()
-        self._transport.end()
+        self._transport.end(notify=not cut)
         self._service.wheel.add(self, self._closing_since + self._service.limits.closing_seconds)
 
     def _drain(self) -> None:

@@ -66,14 +66,24 @@ class Transport:
         session = self.session
         if session is None:
             return self.receive_raw()
-        while True:
+        if session.holds_input:
             data = session.read()
             if data != b"":
                 return data
+        while True:
             ciphertext = self.receive_raw()
             if not ciphertext:
                 return ciphertext
-            session.feed(ciphertext)
+            data = session.decrypt(ciphertext)
+            if data != b"":
+                return data
+
+    def exhausted(self) -> bool:
+        """True if the last `receive` gave all there was, so that the next would only say so; ask after each."""
+        if self._socket_empty and (self.session is None or not self.session.holds_input):
+            self._socket_empty = False
+            return True
+        return False
 
     def send(self, plaintext: bytes) -> bool:
         """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.
@@ -82,10 +92,7 @@ class Transport:
         Errors: PeerGone; TlsFault.
         """
         session = self.session
-        if session is None:
-            return self._send_raw(plaintext)
-        session.write(plaintext)
-        return self._send_raw(session.take_output())
+        return self._send_raw(plaintext if session is None else session.encrypt(plaintext))
 
     def send_handshake(self) -> bool:
         """Send what the TLS session has to say by itself (handshake messages, alerts)."""
@@ -124,12 +131,12 @@ class Transport:
         self.pending = None if sent == len(pending) else pending[sent:]
         return self.pending is None
 
-    def end(self) -> None:
-        """Say close_notify and end our side; the peer may still send until `close`.
+    def end(self, *, notify: bool) -> None:
+        """End our side, with close_notify if what was sent is whole; the peer may still send until `close`.
 
         Errors: PeerGone.
         """
-        if self.session is not None and self.session.established:
+        if notify and self.session is not None and self.session.established:
             self.session.close()
             self.send_handshake()
         try:

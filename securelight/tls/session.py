@@ -72,13 +72,16 @@ class TlsSession:
         self._bound = limits.ciphertext_without_plaintext_bytes
         return True
 
+    @property
+    def holds_input(self) -> bool:
+        """True while `read` may have something to give."""
+        return bool(self._incoming.pending)
+
     def read(self) -> bytes | None:
         """Plaintext; b"" if there is none now; None once the peer has said close_notify.
 
         Errors: TlsFault.
         """
-        if not self._incoming.pending:
-            return b""
         try:
             data = self._tls.read(READ_BYTES)
         except ssl.SSLWantReadError:
@@ -88,8 +91,13 @@ class TlsSession:
         self._bare = 0
         return data or None
 
-    def write(self, plaintext: bytes) -> None:
-        """Encrypt; the result is in `take_output`.
+    def decrypt(self, ciphertext: bytes) -> bytes | None:
+        """`feed`, then `read`."""
+        self.feed(ciphertext)
+        return self.read()
+
+    def encrypt(self, plaintext: bytes) -> bytes:
+        """The ciphertext of `plaintext`, with whatever else the session has to say.
 
         Errors: TlsFault.
         """
@@ -97,6 +105,7 @@ class TlsSession:
             self._tls.write(plaintext)
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
+        return self._outgoing.read()
 
     def take_output(self) -> bytes:
         """All ciphertext that waits to be sent."""
