@@ -20,7 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
@@ -29,7 +29,14 @@ from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.protocol.events import StreamAborted
-from securelight.protocol.frame_walk import DATA, FRAME_HEADER_BYTES, HEAD_SLACK, MAX_FRAME_BYTES, PREFACE
+from securelight.protocol.frame_walk import (
+    DATA,
+    FRAME_HEADER_BYTES,
+    HEAD_SLACK,
+    MAX_FRAME_BYTES,
+    PREFACE,
+    WINDOW_UPDATE,
+)
 from securelight.protocol.http2_base import DEFAULT_WINDOW, Http2Adapter, Http2Stream
 
 if TYPE_CHECKING:
@@ -84,6 +91,7 @@ class _Engine(H2Connection):
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[EngineEvent]]:
         fields = self._decode(frame.data)
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         stream = self.streams.get(frame.stream_id)
         if stream is None:
             if frame.stream_id <= self.highest_inbound_stream_id:
@@ -150,8 +158,12 @@ class H2Adapter(Http2Adapter):
             if run[position + 3] == DATA and stream_id not in self._streams:
                 self._owed_bytes += length  # reset for an earlier frame of the same run
             else:
+                frame = run[position:end]
+                if frame[3] == WINDOW_UPDATE and frame[FRAME_HEADER_BYTES] & 0x80:
+                    # The reserved bit is to be ignored (RFC 9113, section 6.9); hyperframe takes it for a number.
+                    frame = frame[:9] + bytes([frame[9] & 0x7F]) + frame[10:]
                 try:
-                    reported = engine.receive_data(run[position:end])
+                    reported = engine.receive_data(frame)
                 except ProtocolError as error:
                     raise ConnectionFault(f"refused by the engine: {error}", Http2Code(error.error_code)) from None
                 for event in reported:

@@ -20,7 +20,7 @@ import ngh2
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
 from securelight.protocol.events import RequestRefused, StreamAborted
-from securelight.protocol.frame_walk import HEAD_SLACK
+from securelight.protocol.frame_walk import FRAME_HEADER_BYTES, GOAWAY, HEAD_SLACK
 from securelight.protocol.http2_base import DEFAULT_WINDOW, Http2Adapter, Http2Stream
 
 if TYPE_CHECKING:
@@ -103,12 +103,17 @@ class Nghttp2Adapter(Http2Adapter):
     def _dispatch(self, reported: list[ngh2.Event], events: list[Event]) -> int:
         """Returns how many of the engine's events stand for a frame."""
         frames = len(reported)
+        streams = self._streams
         for event in reported:
             if type(event) is ngh2.RequestReceived:
                 self._on_head(event.stream_id, event.headers, event.end_stream, events)
             elif type(event) is ngh2.StreamClosed:
                 frames -= 1
-                self._on_closed(event.stream_id, event.error_code, events)
+                stream = streams.get(event.stream_id)
+                if stream is not None and stream.ended and not (event.error_code or stream.uncredited):
+                    del streams[event.stream_id]  # as it should be
+                else:
+                    self._on_closed(event.stream_id, event.error_code, events)
             elif type(event) is ngh2.DataReceived:
                 data = event.data
                 self._on_data(event.stream_id, data, len(data), event.end_stream, events)
@@ -121,6 +126,7 @@ class Nghttp2Adapter(Http2Adapter):
                 self._on_trailers(event.stream_id, event.headers, True, events)
             elif type(event) is ngh2.ConnectionClosed:
                 self._dead = True
+                self._silence(event.debug_data)
                 raise ConnectionFault(f"refused by the engine: {event.debug_data[:80]!r}", Http2Code(event.error_code))
         return frames
 
@@ -132,6 +138,7 @@ class Nghttp2Adapter(Http2Adapter):
         if code == 0 and known:
             return
         # The engine has reset it by itself, for a malformed head, body length or trailers.
+        self._last_stream_id = max(self._last_stream_id, stream_id)
         self._walk.cut(stream_id)
         events.append(StreamAborted(stream_id, code, by_peer=False, reason="malformed"))
         self._flood.reset("streams reset for faults")
@@ -149,6 +156,13 @@ class Nghttp2Adapter(Http2Adapter):
         finally:
             if self._dead:
                 self._retract(events, before, last_stream_id)
+
+    def _silence(self, debug_data: bytes) -> None:
+        """Take back the engine's GOAWAY, its last frame: ours names the streams that were served."""
+        length = 8 + len(debug_data)
+        goaway = self._ready[-FRAME_HEADER_BYTES - length :]
+        if goaway[:4] == length.to_bytes(3, "big") + bytes([GOAWAY]):
+            self._ready = self._ready[: -len(goaway)]
 
     def _retract(self, events: list[Event], before: int, last_stream_id: int) -> None:
         """The engine will not answer the requests of this run."""

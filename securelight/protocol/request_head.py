@@ -8,6 +8,8 @@ of fields. Framing (Content-Length, Transfer-Encoding) is settled before: by htt
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import Refusal, StreamFault
@@ -28,6 +30,19 @@ _LOWER_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 """Visible characters with spaces and tabs inside only (RFC 9110, section 5.5; RFC 9113, section 8.2.1)."""
 _DIGITS = re.compile(rb"[0-9]{1,18}")
+_AUTHORITY_BYTES = re.compile(rb"[A-Za-z0-9._~:\[\]!$%&'()*+,;=-]+")
+"""What RFC 3986 allows in a host and port; user information (`@`) is malformed (RFC 9113, section 8.3.1)."""
+_PSEUDO_VALUES = {
+    b":method": _TOKEN,
+    b":scheme": re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*"),
+    b":authority": _AUTHORITY_BYTES,
+    b":path": re.compile(rb"[\x21-\x7e\x80-\xff]+"),
+}
+"""What costs the stream; what is wrong beyond it (bytes of a target, a bad port) is answered with 400."""
+
+_AUTHORITIES_KEPT = 256
+"""Every request names one, and most name the same."""
+_parse_authority = lru_cache(maxsize=_AUTHORITIES_KEPT)(parse_authority)
 
 CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 """Connection-specific fields, malformed on HTTP/2 (RFC 9113, section 8.2.2)."""
@@ -56,55 +71,67 @@ def from_http2(
     Errors: StreamFault for a malformed request (RFC 9113, section 8.1.1). Refusal for one that is well-formed but too
     large or not for us.
     """
-    if len(fields) > limits.request_fields + 4:
-        raise Refusal(431, "The request has too many header fields.", f"{len(fields)} fields")
-    pseudo: dict[bytes, bytes] = {}
-    regular: list[Field] = []
-    size = 0
-    for field in fields:
-        name, value = field
-        size += len(name) + len(value)
-        if name[:1] == b":":
-            if regular or name in pseudo:
-                raise StreamFault(f"pseudo-header field {name[:40]!r} repeated or after a regular field")
-            if not validated and not _VALUE.fullmatch(value):
-                raise StreamFault(f"value of {name[:40]!r} is malformed")
-            pseudo[name] = value
-        else:
-            if not validated:
-                _check_http2_field(name, value)
-            regular.append(field)
-    if size + FIELD_OVERHEAD_BYTES * len(fields) > limits.request_head_bytes:
-        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
-    method, target, authority = _pseudo_fields(pseudo)
-    headers = Headers(regular)
-    authority = _same_authority(authority, headers)
-    if b":authority" in pseudo and b"host" not in headers:
-        headers = Headers(((b"host", authority), *regular))
-    length = content_length(headers.lines(b"content-length")) if b"content-length" in headers else None
-    if ended and length:
-        raise StreamFault("content-length of a request without content")
-    if len(regular) > limits.request_fields:
-        raise Refusal(431, "The request has too many header fields.", f"{len(regular)} fields")
+    split = 0
+    for name, _ in fields:
+        if name[:1] != b":":
+            break
+        split += 1
+    pseudo = dict(fields[:split])
+    regular = fields[split:]
+    if not validated:
+        _check_http2_syntax(fields, split)
+    method, target, authority = _pseudo_fields(pseudo, split)
+    headers = Headers(((b"host", authority), *regular)) if authority else Headers(regular)
+    host = headers.get(b"host")
+    if host is not authority:
+        authority, headers = _same_authority(authority, Headers(regular))
+    length = None
+    if b"content-length" in headers:
+        length = content_length(headers.lines(b"content-length"))
+        if ended and length:
+            raise StreamFault("content-length of a request without content")
+    count = len(fields)
+    size = len(b"".join(chain.from_iterable(fields))) + FIELD_OVERHEAD_BYTES * count
+    if count - split > limits.request_fields:
+        raise Refusal(431, "The request has too many header fields.", f"{count} fields")
+    if size > limits.request_head_bytes:
+        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {count} fields")
+    if method == b"CONNECT":
+        raise Refusal(501, "CONNECT is not supported.")
     return _build(
         method, target, authority, headers, version="2", number=stream_id, peer=peer, limits=limits,
         has_body=not ended, length=length, scheme=pseudo[b":scheme"],
     )  # fmt: skip
 
 
-def _pseudo_fields(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes, bytes]:
+def _pseudo_fields(pseudo: dict[bytes, bytes], count: int) -> tuple[bytes, bytes, bytes]:
+    """(method, target, authority), where the `count` pseudo-header fields are those of RFC 9113, section 8.3.1."""
     method = pseudo.get(b":method", b"")
     if not _TOKEN.fullmatch(method):
         raise StreamFault("no valid :method")
+    authority = pseudo.get(b":authority")
+    if authority == b"":
+        raise StreamFault("empty :authority")
     if method == b"CONNECT":
-        raise Refusal(501, "CONNECT is not supported.")
+        if count != 2 or authority is None:
+            raise StreamFault("CONNECT has :method and :authority only")
+        return method, b"", authority
     path = pseudo.get(b":path", b"")
     if path[:1] != b"/" and not (path == b"*" and method == b"OPTIONS"):
         raise StreamFault("no valid :path")
-    expected = 3 + (b":authority" in pseudo)
-    if b":scheme" not in pseudo or len(pseudo) != expected:
-        raise StreamFault("missing or unknown pseudo-header field")
-    return method, path, pseudo.get(b":authority", b"")
+    if b":scheme" not in pseudo or count != (3 if authority is None else 4):
+        raise StreamFault("missing, repeated or unknown pseudo-header field")
+    return method, path, authority or b""
+
+
+def _check_http2_syntax(fields: Sequence[Field], split: int) -> None:
+    """What RFC 9113, sections 8.2 and 8.3 say of each field, of which the first `split` are pseudo-header fields."""
+    for name, value in fields[:split]:
+        syntax = _PSEUDO_VALUES.get(name)
+        if syntax is None or not syntax.fullmatch(value):
+            raise StreamFault(f"pseudo-header field {name[:40]!r} is unknown or malformed")
+    for name, value in fields[split:]:
+        _check_http2_field(name, value)
 
 
 def _check_http2_field(name: bytes, value: bytes) -> None:
@@ -112,19 +139,20 @@ def _check_http2_field(name: bytes, value: bytes) -> None:
         raise StreamFault(f"field name {name[:40]!r} is malformed")
     if not _VALUE.fullmatch(value):
         raise StreamFault(f"value of field {name[:40]!r} is malformed")
+    if name == b"host" and not _AUTHORITY_BYTES.fullmatch(value):
+        raise StreamFault("host is malformed")
     if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
         raise StreamFault(f"connection-specific field {name[:40]!r}")
 
 
-def _same_authority(authority: bytes, headers: Headers) -> bytes:
+def _same_authority(authority: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """The authority where there is a Host field or no :authority; `headers` are without one from :authority."""
     host = headers.get(b"host")
-    if host is None:
-        if not authority:
-            raise StreamFault("neither :authority nor host")
-        return authority
+    if not host:
+        raise StreamFault("neither :authority nor host")
     if len(headers.lines(b"host")) != 1 or (authority and authority.lower() != host.lower()):
         raise StreamFault("host repeated, or not the same as :authority")
-    return host
+    return host, headers
 
 
 def content_length(lines: Sequence[bytes]) -> int:
@@ -218,7 +246,7 @@ def _build(
         raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
     if scheme != (b"https" if peer.tls.version else b"http"):
         raise Refusal(421, "The request is not for this scheme.", f"scheme {scheme[:20]!r}")
-    named, host = parse_authority(authority) if authority else ("", "")
+    named, host = _parse_authority(authority) if authority else ("", "")
     if target == b"*":
         path, query = "*", b""
     else:

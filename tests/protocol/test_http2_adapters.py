@@ -1,0 +1,831 @@
+"""Dialogues with both HTTP/2 adapters: the same behaviour on either engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from securelight.model.errors import Http2Code
+from securelight.model.request import Request
+from securelight.model.response import Response
+from securelight.protocol.adapter import SERVER_FIELD
+from securelight.protocol.events import BodyReceived, RequestRefused
+from securelight.protocol.http2_base import DISCARDING_STREAMS
+from tests.protocol.http2_support import (
+    ENGINES,
+    GET,
+    LIMITS,
+    POST,
+    PREFACE,
+    Client,
+    DataFrame,
+    HeadersFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+    data,
+    goaway,
+    outline,
+    ping,
+    raw_frame,
+    reset,
+    settings,
+    window_update,
+)
+
+if TYPE_CHECKING:
+    from securelight.protocol.events import Event
+    from securelight.protocol.http2_base import Http2Adapter
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+Engine = type["Http2Adapter"]
+OK = Response(200, ((b"content-type", b"text/plain"),), b"hello")
+
+
+def one_request(events: list[Event]) -> Request:
+    (request,) = events
+    assert isinstance(request, Request)
+    return request
+
+
+# The good path
+
+
+def test_server_speaks_first_with_its_settings(engine: Engine) -> None:
+    client = Client(engine, greet=False)
+    first, window = client.read()
+    assert isinstance(first, SettingsFrame)
+    assert first.settings == {
+        3: LIMITS.concurrent_streams,
+        4: LIMITS.request_body_buffer_bytes,
+        6: LIMITS.request_head_bytes,
+        9: 1,
+    }
+    assert isinstance(window, WindowUpdateFrame)
+    assert (window.stream_id, window.window_increment) == (0, LIMITS.connection_window_bytes - 65_535)
+
+
+def test_settings_come_first_even_if_the_client_was_faster(engine: Engine) -> None:
+    client = Client(engine, greet=False)
+    client.send(PREFACE, settings(), ping())
+    frames = client.read()
+    assert isinstance(frames[0], SettingsFrame)
+    assert "ACK" not in frames[0].flags
+
+
+def test_request_and_answer(engine: Engine) -> None:
+    client = Client(engine)
+    request = one_request(client.send(client.head(1, [*GET, (b"user-agent", b"test")])))
+    assert (request.method, request.path, request.host, request.scheme) == ("GET", "/", "a.test", "https")
+    assert request.headers.fields == ((b"host", b"a.test"), (b"user-agent", b"test"))
+    assert not request.has_body
+    assert client.adapter.open_streams == 1
+    client.adapter.respond(1, OK, b"hello", end=True)
+    head, *body = client.read()
+    assert isinstance(head, HeadersFrame)
+    fields = dict(head.fields)  # type: ignore[attr-defined]
+    assert fields.pop(b"date").endswith(b"GMT")
+    assert fields == {
+        b":status": b"200",
+        b"content-type": b"text/plain",
+        b"content-length": b"5",
+        b"server": SERVER_FIELD,
+    }
+    assert b"".join(frame.data for frame in body if isinstance(frame, DataFrame)) == b"hello"
+    assert "END_STREAM" in body[-1].flags
+    assert client.adapter.open_streams == 0
+    assert client.resets() == {}
+    assert not client.adapter.closing
+
+
+def test_many_requests_of_one_read_are_all_answered(engine: Engine) -> None:
+    client = Client(engine)
+    events = client.send(*(client.head(stream_id) for stream_id in range(1, 100, 2)))
+    assert [event.stream_id for event in events if isinstance(event, Request)] == list(range(1, 100, 2))
+    for stream_id in range(1, 100, 2):
+        client.adapter.respond(stream_id, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == dict.fromkeys(range(1, 100, 2), (200, b"hello", True))
+    assert client.adapter.open_streams == 0
+
+
+def test_head_answer_announces_the_length_and_ends_at_once(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, [(b":method", b"HEAD"), *GET[1:]]))
+    client.adapter.respond(1, OK, b"", end=True)
+    (head,) = client.read()
+    assert isinstance(head, HeadersFrame)
+    assert "END_STREAM" in head.flags
+    assert dict(head.fields)[b"content-length"] == b"5"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_answers_without_content_announce_no_length(engine: Engine, status: int) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    client.adapter.respond(1, Response(status), b"", end=True)
+    (head,) = client.read()
+    assert b"content-length" not in dict(head.fields)  # type: ignore[attr-defined]
+
+
+def test_shared_answer_is_the_same_every_time(engine: Engine) -> None:
+    client = Client(engine)
+    shared = Response(200, ((b"etag", b'"1"'),), b"cached", shared=True)
+    client.send(client.head(1), client.head(3))
+    client.adapter.respond(1, shared, b"cached", end=True)
+    client.adapter.respond(3, shared, b"cached", end=True)
+    first, second = (frame for frame in client.read() if isinstance(frame, HeadersFrame))
+    assert first.fields == second.fields  # type: ignore[attr-defined]
+    assert shared.heads
+
+
+def test_interim_answers_come_before_the_final_one(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, [*POST, (b"expect", b"100-continue")], end=False))
+    client.adapter.inform(1, 100, ())
+    client.adapter.inform(1, 103, ((b"link", b"</a.css>; rel=preload"),))
+    client.adapter.respond(1, OK, b"hello", end=False)
+    client.adapter.inform(1, 103, ())
+    statuses = [dict(frame.fields)[b":status"] for frame in client.read() if isinstance(frame, HeadersFrame)]  # type: ignore[attr-defined]
+    assert statuses == [b"100", b"103", b"200"]
+
+
+def test_trailers_both_ways(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False), data(1, b"abc"))
+    events = client.send(client.head(1, [(b"x-sum", b"1"), (b"cookie", b"dropped")]))
+    assert outline(events) == [("end", 1, ((b"x-sum", b"1"),))]
+    client.adapter.respond(1, Response(200, (), b"", content_length=None), b"body", end=False)
+    client.adapter.end_with_trailers(1, ((b"x-status", b"fine"),))
+    client.read()
+    last = client.frames[-1]
+    assert isinstance(last, HeadersFrame)
+    assert "END_STREAM" in last.flags
+    assert last.fields == [(b"x-status", b"fine")]  # type: ignore[attr-defined]
+    assert client.answers()[1][1:] == (b"body", True)
+    assert client.adapter.open_streams == 0
+
+
+def test_trailers_wait_for_the_body(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 10}), client.head(1))
+    client.adapter.respond(1, Response(200, (), b""), b"x" * 25, end=False)
+    client.adapter.end_with_trailers(1, ((b"x-status", b"fine"),))
+    client.read()
+    assert client.answers()[1] == (200, b"x" * 10, False)
+    client.send(window_update(1, 100))
+    client.read()
+    assert client.answers()[1] == (200, b"x" * 25, True)
+
+
+def test_body_in_pieces_with_padding_keeps_both_windows_open(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    received = 0
+    window = {0: LIMITS.connection_window_bytes, 1: LIMITS.request_body_buffer_bytes}
+    for _ in range(400):
+        frame = data(1, b"x" * 4000, pad=200)
+        window = {key: left - (len(frame) - 9) for key, left in window.items()}
+        assert min(window.values()) >= 0, "the client would have had to stop"
+        for event in client.send(frame):
+            assert isinstance(event, BodyReceived)
+            received += len(event.data)
+            client.adapter.consumed(1, event.credit)
+        for answer in client.read():
+            assert isinstance(answer, WindowUpdateFrame)
+            window[answer.stream_id] += answer.window_increment
+    assert outline(client.send(data(1, b"end", end=True))) == [("body", 1, b"end"), ("end", 1, ())]
+    assert received == 400 * 4000
+
+
+def test_a_client_that_is_given_no_credit_runs_out_of_window(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    client.send(*(data(1, b"x" * 16_000) for _ in range(4)))
+    assert client.read() == []
+    assert outline(client.send(data(1, b"x" * 16_000))) == [("failed", Http2Code.FLOW_CONTROL_ERROR)]
+
+
+def test_credit_of_an_unread_body_comes_back_when_its_stream_ends(engine: Engine) -> None:
+    client = Client(engine, dataclasses.replace(LIMITS, connection_window_bytes=100_000, stream_resets=1000))
+    window = 100_000
+    for stream_id in range(1, 41, 2):
+        frame = data(stream_id, b"x" * 16_000, pad=100)
+        window -= len(frame) - 9
+        assert window >= 0, "credit was lost"
+        client.send(client.head(stream_id, POST, end=False), frame)
+        client.adapter.respond(stream_id, Response(403), b"", end=True)
+        client.read()
+        client.lose_patience()
+        window += sum(f.window_increment for f in client.read() if isinstance(f, WindowUpdateFrame) and not f.stream_id)
+    assert client.adapter.open_streams == 0
+
+
+# Sending under flow control
+
+
+def test_response_longer_than_the_window_goes_out_as_it_opens(engine: Engine) -> None:
+    client = Client(engine)
+    content = bytes(range(256)) * 800
+    client.send(client.head(1))
+    client.adapter.respond(1, Response(200, (), content), content, end=True)
+    client.read()
+    assert client.answers()[1] == (200, content[:65_535], False)
+    client.send(window_update(1, 10_000))
+    assert client.read() == []
+    client.send(window_update(0, 500_000), window_update(1, 500_000))
+    client.read()
+    assert client.answers()[1] == (200, content, True)
+    assert client.adapter.open_streams == 0
+
+
+def test_equal_streams_take_turns(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 1 << 20}), window_update(0, 1 << 20), client.head(1), client.head(3), client.head(5))
+    content = b"x" * 160_000
+    for stream_id in (1, 3, 5):
+        client.adapter.respond(stream_id, Response(200, (), content), content, end=True)
+    order = [frame.stream_id for frame in client.read() if isinstance(frame, DataFrame) and frame.data]
+    assert set(order[:3]) == {1, 3, 5}
+    assert {order.count(stream_id) for stream_id in (1, 3, 5)} == {10}
+    half = order[:15]
+    assert all(4 <= half.count(stream_id) <= 6 for stream_id in (1, 3, 5))
+
+
+def test_capacity_is_bounded_by_windows_and_by_what_waits(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 1000}), client.head(1), client.head(3))
+    client.adapter.respond(1, Response(200, (), b"", content_length=None), b"", end=False)
+    assert client.adapter.capacity(1) == 1000
+    client.adapter.write(1, b"x" * 400, end=False)
+    assert client.adapter.capacity(1) == 600
+    client.read()
+    assert client.adapter.capacity(1) == 600
+    client.adapter.write(1, b"x" * 600, end=False)
+    client.read()
+    assert client.adapter.capacity(1) == 0
+    client.send(window_update(1, 1 << 20), window_update(0, 1 << 20))
+    assert client.adapter.capacity(1) == LIMITS.response_buffer_bytes
+    client.adapter.write(1, b"", end=True)
+    client.read()
+    assert client.adapter.capacity(1) == -1
+    assert client.answers()[1] == (200, b"x" * 1000, True)
+    assert client.adapter.capacity(99) == -1
+
+
+def test_a_stream_without_window_does_not_hold_up_the_others(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 0}), client.head(1), client.head(3), window_update(3, 1 << 20))
+    content = b"x" * 60_000
+    client.adapter.respond(1, Response(200, (), content), content, end=True)
+    client.adapter.respond(3, Response(200, (), b""), b"", end=False)
+    assert client.adapter.capacity(3) > 0
+    client.adapter.write(3, b"y" * 60_000, end=True)
+    client.read()
+    assert client.answers() == {1: (200, b"", False), 3: (200, b"y" * 60_000, True)}
+
+
+def test_the_largest_windows_are_no_fault(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    assert client.send(settings({4: 2**31 - 1}), window_update(0, 2**31 - 1 - 65_535)) == []
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.answers()[1] == (200, b"hello", True)
+
+
+def test_output_comes_in_slices_of_about_the_limit(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 1 << 20}), window_update(0, 1 << 20), client.head(1))
+    content = b"x" * 200_000
+    client.adapter.respond(1, Response(200, (), content), content, end=True)
+    first = client.adapter.take_output(20_000)
+    assert 0 < len(first) <= 20_000 + 16_393
+
+
+# Ends of streams
+
+
+def test_answer_before_the_end_of_the_request_is_followed_by_a_reset(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False), data(1, b"abc"))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.answers()[1] == (200, b"hello", True)
+    assert client.resets() == {}
+    assert client.send(data(1, b"discarded")) == []
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {1: Http2Code.NO_ERROR}
+    assert client.adapter.open_streams == 0
+
+
+def test_a_client_that_stops_when_it_is_answered_is_not_reset(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False), data(1, b"abc"))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.send(data(1, b"discarded"), data(1, end=True)) == []
+    assert client.adapter.open_streams == 0
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {}
+
+
+def test_few_streams_at_once_are_waited_for(engine: Engine) -> None:
+    client = Client(engine)
+    for stream_id in range(1, 41, 2):
+        client.send(client.head(stream_id, POST, end=False))
+        client.adapter.respond(stream_id, OK, b"hello", end=True)
+    client.read()
+    assert client.adapter.open_streams == DISCARDING_STREAMS
+    assert sorted(client.resets()) == list(range(1, 41 - 2 * DISCARDING_STREAMS, 2))
+
+
+def test_early_answer_is_not_cut_off_by_its_reset(engine: Engine) -> None:
+    client = Client(engine)
+    content = b"x" * 100_000
+    client.send(client.head(1, POST, end=False))
+    client.adapter.respond(1, Response(413, (), content), content, end=True)
+    client.read()
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {}
+    client.send(window_update(0, 1 << 20), window_update(1, 1 << 20))
+    client.read()
+    client.lose_patience()
+    client.read()
+    assert client.answers()[1] == (413, content, True)
+    assert client.resets() == {1: Http2Code.NO_ERROR}
+
+
+def test_request_that_ends_in_time_is_not_reset(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    assert outline(client.send(data(1, b"abc", end=True))) == [("body", 1, b"abc"), ("end", 1, ())]
+    client.read()
+    assert client.answers()[1] == (200, b"hello", True)
+    assert client.resets() == {}
+    assert client.adapter.open_streams == 0
+
+
+def test_body_that_is_under_way_after_a_reset_is_dropped_and_its_window_given_back(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {1: Http2Code.NO_ERROR}
+    assert client.send(data(1, b"x" * 1000), data(1, b"x" * 500, pad=10), data(1, end=True)) == []
+    (update,) = client.read()
+    assert isinstance(update, WindowUpdateFrame)
+    assert (update.stream_id, update.window_increment) == (0, 1511)
+    assert outline(client.send(data(1, b"x"))) == [("failed", Http2Code.STREAM_CLOSED)]
+
+
+def test_trailers_that_are_under_way_after_a_reset_keep_the_compression_state(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    client.adapter.reset(1, Http2Code.INTERNAL_ERROR)
+    client.read()
+    assert client.resets() == {1: Http2Code.INTERNAL_ERROR}
+    trailers = client.head(1, [(b"x-new", b"value")])
+    request = one_request(client.send(trailers, client.head(3, [*GET, (b"x-new", b"value")])))
+    assert request.headers.get(b"x-new") == b"value"
+
+
+def test_reset_by_the_client_aborts_the_stream(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False), client.head(3))
+    assert outline(client.send(reset(1, 8))) == [("aborted", 1, 8, True)]
+    assert client.adapter.open_streams == 1
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.adapter.write(1, b"more", end=True)
+    client.adapter.consumed(1, 10)
+    client.adapter.reset(1, Http2Code.CANCEL)
+    client.adapter.end_with_trailers(1, ((b"a", b"b"),))
+    client.adapter.inform(1, 103, ())
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == {3: (200, b"hello", True)}
+    assert client.resets() == {}
+
+
+def test_our_reset_cuts_the_response(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    client.adapter.respond(1, Response(200, (), b"", content_length=100), b"part", end=False)
+    client.read()
+    client.adapter.reset(1, Http2Code.INTERNAL_ERROR)
+    client.read()
+    assert client.answers()[1] == (200, b"part", False)
+    assert client.resets() == {1: Http2Code.INTERNAL_ERROR}
+    assert client.adapter.open_streams == 0
+
+
+def test_end_of_input_aborts_open_requests_only(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False), client.head(3))
+    assert outline(client.adapter.receive_end()) == [("aborted", 1, Http2Code.CANCEL, True)]
+    assert not client.adapter.closing
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.answers()[3] == (200, b"hello", True)
+    assert client.adapter.closing
+
+
+# Ends of connections
+
+
+def test_goodbye_lets_open_streams_finish_and_refuses_new_ones(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    client.adapter.goodbye()
+    client.adapter.goodbye()
+    client.read()
+    assert client.goaways() == [(1, Http2Code.NO_ERROR)]
+    assert client.send(client.head(3)) == []
+    assert not client.adapter.closing
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True)}
+    assert client.resets() == {3: Http2Code.REFUSED_STREAM}
+    assert client.adapter.closing
+
+
+def test_goodbye_on_an_idle_connection_closes_it(engine: Engine) -> None:
+    client = Client(engine)
+    client.adapter.goodbye()
+    client.read()
+    assert client.goaways() == [(0, Http2Code.NO_ERROR)]
+    assert client.adapter.closing
+
+
+def test_client_that_leaves_still_gets_its_answers(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    assert outline(client.send(goaway(), goaway())) == [("leaving",)]
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True)}
+    assert client.adapter.closing
+
+
+def test_failing_sends_what_was_answered_and_then_goaway(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.adapter.fail(Http2Code.INTERNAL_ERROR)
+    assert client.adapter.closing
+    assert client.send(client.head(3)) == []
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True)}
+    assert client.goaways() == [(1, Http2Code.INTERNAL_ERROR)]
+
+
+def test_earlier_requests_of_a_read_are_answered_before_a_connection_error(engine: Engine) -> None:
+    client = Client(engine)
+    events = client.send(client.head(1), client.head(3), raw_frame(6, 0, 5, b"12345678"), client.head(7))
+    assert [event[0] for event in outline(events)] == ["request", "request", "failed"]
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True), 3: (200, b"hello", True)}
+    assert client.goaways() == [(3, Http2Code.PROTOCOL_ERROR)]
+    assert client.read() == []
+
+
+# Heads in pieces
+
+
+def test_partial_head_is_seen(engine: Engine) -> None:
+    client = Client(engine)
+    frames = client.head(1, [*GET, (b"x-long", b"v" * 100)], split=[20, 30])
+    seen = []
+    events: list[Event] = []
+    for piece in (b"", frames[:5], frames[5:40], frames[40:]):
+        events += client.send(piece)
+        seen.append(client.adapter.partial_head)
+    assert seen == [False, True, True, False]
+    assert one_request(events).headers.get(b"x-long") == b"v" * 100
+
+
+def test_one_byte_at_a_time(engine: Engine) -> None:
+    client = Client(engine, greet=False)
+    stream = PREFACE + settings() + client.head(1, POST, end=False, split=[3]) + data(1, b"abc", end=True)
+    events = [event for byte in stream for event in client.send(bytes([byte]))]
+    assert [item[0] for item in outline(events)] == ["request", "body", "end"]
+
+
+# Refusals and faults of one stream
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        pytest.param([*GET, *((b"x-%d" % number, b"") for number in range(101))], 431, id="too many fields"),
+        pytest.param([*GET, *((b"cookie", b"a=%d" % number) for number in range(101))], 431, id="cookie crumbs"),
+        pytest.param([*GET, *((b"x-%d" % number, b"v" * 8000) for number in range(5))], 431, id="too large"),
+        pytest.param([*GET[:2], (b":path", b"/" + b"a" * 9000), GET[3]], 414, id="long target"),
+        pytest.param([*POST, (b"content-length", b"99999999999")], 413, id="announced body"),
+        pytest.param([*GET[:2], (b":path", b"/%zz"), GET[3]], 400, id="broken escape"),
+        pytest.param([*GET[:2], (b":path", b"/\xff"), GET[3]], 400, id="bytes in the path"),
+        pytest.param([*GET[:2], (b":path", b"/../x"), GET[3]], 400, id="above the root"),
+        pytest.param([*GET[:3], (b":authority", b"a.test:99999")], 400, id="port"),
+        pytest.param([(b":method", b"CONNECT"), (b":authority", b"a.test:443")], 501, id="CONNECT"),
+        pytest.param([GET[0], (b":scheme", b"http"), *GET[2:]], 421, id="scheme"),
+        pytest.param([*GET, (b"expect", b"miracles")], 417, id="expectation"),
+    ],
+)
+def test_well_formed_requests_that_are_refused_get_an_answer(
+    engine: Engine, fields: list[tuple[bytes, bytes]], status: int
+) -> None:
+    client = Client(engine)
+    head = client.head(1, fields, end=b"content-length" not in dict(fields))
+    if len(head) > 16_393:
+        head = client_frames_of(fields)
+    (event,) = client.send(head)
+    assert isinstance(event, RequestRefused)
+    assert (event.stream_id, event.refusal.status, event.in_body) == (1, status, False)
+    assert event.method == fields[0][1].decode()
+    client.adapter.respond(1, Response(status), b"", end=True)
+    client.send(client.head(3))
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.answers()[1][0] == status
+    assert client.answers()[3] == (200, b"hello", True)
+
+
+def client_frames_of(fields: list[tuple[bytes, bytes]]) -> bytes:
+    """A large head in as few frames as fit; a client of its own, so its compression state is a fresh one."""
+    client = Client(ENGINES[0])
+    return client.head(1, fields, split=[16_000, 32_000])
+
+
+MALFORMED_HEADS = {
+    "upper case": [*GET, (b"Foo", b"x")],
+    "empty name": [*GET, (b"", b"x")],
+    "space in a name": [*GET, (b"a b", b"x")],
+    "trailing space in a name": [*GET, (b"a ", b"x")],
+    "colon in a name": [*GET, (b"a:b", b"x")],
+    "control character": [*GET, (b"foo", b"a\x00b")],
+    "CR LF": [*GET, (b"foo", b"a\r\nb: c")],
+    "leading space": [*GET, (b"foo", b" a")],
+    "trailing tab": [*GET, (b"foo", b"a\t")],
+    "connection": [*GET, (b"connection", b"close")],
+    "transfer-encoding": [*POST, (b"transfer-encoding", b"chunked")],
+    "upgrade": [*GET, (b"upgrade", b"websocket")],
+    "te": [*GET, (b"te", b"gzip")],
+    "no path": GET[:2] + GET[3:],
+    "empty path": [*GET[:2], (b":path", b""), GET[3]],
+    "space in the path": [*GET[:2], (b":path", b"/a b"), GET[3]],
+    "relative path": [*GET[:2], (b":path", b"a"), GET[3]],
+    "star path": [*GET[:2], (b":path", b"*"), GET[3]],
+    "no method": GET[1:],
+    "bad method": [(b":method", b"G T"), *GET[1:]],
+    "no scheme": [GET[0], *GET[2:]],
+    "bad scheme": [GET[0], (b":scheme", b"1ttps"), *GET[2:]],
+    "no authority": GET[:3],
+    "empty authority": [*GET[:3], (b":authority", b"")],
+    "empty authority with host": [*GET[:3], (b":authority", b""), (b"host", b"a.test")],
+    "empty host": [*GET, (b"host", b"")],
+    "user information": [*GET[:3], (b":authority", b"me@a.test")],
+    "space in the authority": [*GET[:3], (b":authority", b"a test")],
+    "another host": [*GET, (b"host", b"b.test")],
+    "two hosts": [*GET[:3], (b"host", b"a.test"), (b"host", b"a.test")],
+    "repeated pseudo-header": [*GET, (b":path", b"/")],
+    "unknown pseudo-header": [*GET, (b":foo", b"/")],
+    "status": [*GET, (b":status", b"100")],
+    "protocol": [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]],
+    "connect with a path": [(b":method", b"CONNECT"), *GET[1:]],
+    "pseudo-header after a field": [*GET[:3], (b"a", b"b"), GET[3]],
+    "response": [(b":status", b"200")],
+    "nothing": [],
+    "length that is none": [*POST, (b"content-length", b"x")],
+    "signed length": [*POST, (b"content-length", b"+5")],
+    "length list": [*POST, (b"content-length", b"5, 5")],
+    "two lengths": [*POST, (b"content-length", b"5"), (b"content-length", b"5")],
+    "length without content": [*POST, (b"content-length", b"5")],
+    "malformed and too large": [*GET, *((b"x-%d" % number, b"") for number in range(120)), (b"B", b"")],
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_HEADS)
+def test_malformed_head_costs_one_stream(engine: Engine, name: str) -> None:
+    client = Client(engine)
+    events = client.send(client.head(1), client.head(3, MALFORMED_HEADS[name]), client.head(5))
+    assert sorted(outline(events), key=lambda item: item[1])[1] == ("aborted", 3, Http2Code.PROTOCOL_ERROR, False)
+    assert [event.stream_id for event in events if isinstance(event, Request)] == [1, 5]
+    for stream_id in (1, 3, 5):
+        client.adapter.respond(stream_id, OK, b"hello", end=True)
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True), 5: (200, b"hello", True)}
+    assert client.resets() == {3: Http2Code.PROTOCOL_ERROR}
+    assert client.goaways() == []
+    assert client.adapter.open_streams == 0
+
+
+@pytest.mark.parametrize(
+    ("length", "pieces", "trailers"),
+    [
+        (b"3", [b"ab"], None),
+        (b"3", [b"ab", b"cd"], None),
+        (b"0", [b"a"], None),
+        (b"3", [], None),
+        (b"3", [b"ab"], [(b"x-a", b"b")]),
+        (None, [b"ab"], [(b":path", b"/")]),
+        (None, [b"ab"], [(b"Upper", b"/")]),
+        (None, [b"ab"], [(b"connection", b"close")]),
+        (None, [b"ab"], [(b"content-length", b"2")]),
+        (None, [b"ab"], [(b"content-length", b"3")]),
+        (None, [b"ab"], [(b"host", b"b.test")]),
+    ],
+)
+def test_body_that_is_not_what_was_announced_costs_one_stream(
+    engine: Engine, length: bytes | None, pieces: list[bytes], trailers: list[tuple[bytes, bytes]] | None
+) -> None:
+    client = Client(engine)
+    fields = POST if length is None else [*POST, (b"content-length", length)]
+    client.send(client.head(1, fields, end=False))
+    frames = [data(1, piece) for piece in pieces]
+    frames.append(data(1, end=True) if trailers is None else client.head(1, trailers))
+    events = outline(client.send(*frames))
+    assert events[-1] == ("aborted", 1, Http2Code.PROTOCOL_ERROR, False)
+    assert all(event[0] == "body" for event in events[:-1])
+    client.read()
+    assert client.resets() == {1: Http2Code.PROTOCOL_ERROR}
+    assert one_request(client.send(client.head(3))).stream_id == 3
+    assert client.adapter.open_streams == 1
+
+
+def test_trailers_that_do_not_end_the_stream(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    events = client.send(client.head(1, [(b"x-a", b"b")], end=False))
+    assert outline(events) == [("aborted", 1, Http2Code.PROTOCOL_ERROR, False)]
+
+
+def test_body_without_announced_length_is_cut_at_the_limit(engine: Engine) -> None:
+    client = Client(engine, dataclasses.replace(LIMITS, request_body_bytes=1000))
+    events = outline(client.send(client.head(1, POST, end=False), data(1, b"x" * 1000), data(1, b"y"), data(1, b"z")))
+    assert events[1:] == [("body", 1, b"x" * 1000), ("refused", 1, 413, True)]
+    client.adapter.respond(1, Response(413), b"", end=True)
+    client.read()
+    assert client.answers()[1] == (413, b"", True)
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {1: Http2Code.NO_ERROR}
+
+
+def test_streams_beyond_the_limit_are_refused_and_the_others_served(engine: Engine) -> None:
+    client = Client(engine, dataclasses.replace(LIMITS, concurrent_streams=3))
+    events = outline(client.send(*(client.head(stream_id) for stream_id in (1, 3, 5, 7))))
+    assert events[3] == ("aborted", 7, Http2Code.REFUSED_STREAM, False)
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.resets() == {7: Http2Code.REFUSED_STREAM}
+    assert one_request(client.send(client.head(9))).stream_id == 9
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        pytest.param(window_update(1, 0), Http2Code.PROTOCOL_ERROR, id="WINDOW_UPDATE of zero"),
+        pytest.param(window_update(1, 2**31 - 1), Http2Code.FLOW_CONTROL_ERROR, id="window overflow"),
+        pytest.param(data(1, b"x"), Http2Code.STREAM_CLOSED, id="DATA on half-closed"),
+        pytest.param(raw_frame(2, 0, 1, b"1234"), Http2Code.FRAME_SIZE_ERROR, id="short PRIORITY"),
+    ],
+)
+def test_frame_faults_that_cost_one_stream(engine: Engine, frame: bytes, code: Http2Code) -> None:
+    client = Client(engine)
+    events = outline(client.send(client.head(1), frame, client.head(3)))
+    assert [event[0] for event in events] == ["request", "aborted", "request"]
+    assert events[1] == ("aborted", 1, code, False)
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.resets() == {1: code}
+    assert client.answers() == {3: (200, b"hello", True)}
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        pytest.param([raw_frame(0, 0, 0, b"x")], Http2Code.PROTOCOL_ERROR, id="DATA on stream 0"),
+        pytest.param([raw_frame(0, 0, 5, b"x")], Http2Code.PROTOCOL_ERROR, id="DATA on an idle stream"),
+        pytest.param([raw_frame(0, 8, 1, b"\x05abcd")], Http2Code.PROTOCOL_ERROR, id="DATA padding"),
+        pytest.param([raw_frame(0, 8, 1, b"")], Http2Code.FRAME_SIZE_ERROR, id="DATA without pad length"),
+        pytest.param([raw_frame(1, 5, 0, b"\x82")], Http2Code.PROTOCOL_ERROR, id="HEADERS on stream 0"),
+        pytest.param([raw_frame(1, 5, 2, b"\x82")], Http2Code.PROTOCOL_ERROR, id="HEADERS on an even stream"),
+        pytest.param([raw_frame(1, 0x0D, 3, b"\x09\x82")], Http2Code.PROTOCOL_ERROR, id="HEADERS padding"),
+        pytest.param([raw_frame(1, 0x25, 3, b"\x00\x00")], Http2Code.FRAME_SIZE_ERROR, id="HEADERS priority"),
+        pytest.param(
+            [raw_frame(1, 0x25, 3, b"\x00\x00\x00\x03\x10\x82")], Http2Code.PROTOCOL_ERROR, id="depends on itself"
+        ),
+        pytest.param([raw_frame(1, 5, 3, b"\xff\xff\xff")], Http2Code.COMPRESSION_ERROR, id="bad compression"),
+        pytest.param([raw_frame(1, 1, 3, b"\x82"), ping()], Http2Code.PROTOCOL_ERROR, id="interrupted head"),
+        pytest.param(
+            [raw_frame(1, 1, 3, b"\x82"), raw_frame(9, 4, 5, b"\x82")], Http2Code.PROTOCOL_ERROR, id="CONTINUATION"
+        ),
+        pytest.param([raw_frame(9, 4, 1, b"\x82")], Http2Code.PROTOCOL_ERROR, id="CONTINUATION alone"),
+        pytest.param([raw_frame(2, 0, 0, b"12345")], Http2Code.PROTOCOL_ERROR, id="PRIORITY on stream 0"),
+        pytest.param([raw_frame(3, 0, 0, b"1234")], Http2Code.PROTOCOL_ERROR, id="RST_STREAM on stream 0"),
+        pytest.param([raw_frame(3, 0, 9, b"1234")], Http2Code.PROTOCOL_ERROR, id="RST_STREAM on an idle stream"),
+        pytest.param([raw_frame(3, 0, 1, b"123")], Http2Code.FRAME_SIZE_ERROR, id="short RST_STREAM"),
+        pytest.param([raw_frame(4, 0, 1)], Http2Code.PROTOCOL_ERROR, id="SETTINGS on a stream"),
+        pytest.param([raw_frame(4, 0, 0, b"12345")], Http2Code.FRAME_SIZE_ERROR, id="short SETTINGS"),
+        pytest.param([raw_frame(4, 1, 0, b"123456")], Http2Code.FRAME_SIZE_ERROR, id="SETTINGS ACK with entries"),
+        pytest.param([raw_frame(4, 1, 0), raw_frame(4, 1, 0)], Http2Code.PROTOCOL_ERROR, id="two ACKs"),
+        pytest.param([raw_frame(4, 0, 0, b"\0\2\0\0\0\2")], Http2Code.PROTOCOL_ERROR, id="ENABLE_PUSH 2"),
+        pytest.param([raw_frame(4, 0, 0, b"\0\4\x80\0\0\0")], Http2Code.FLOW_CONTROL_ERROR, id="initial window"),
+        pytest.param([raw_frame(4, 0, 0, b"\0\5\0\0\0\1")], Http2Code.PROTOCOL_ERROR, id="frame size setting"),
+        pytest.param([raw_frame(4, 0, 0, b"\0\x09\0\0\0\1")], Http2Code.PROTOCOL_ERROR, id="priorities changed"),
+        pytest.param([raw_frame(5, 4, 1, b"\0\0\0\2\x82")], Http2Code.PROTOCOL_ERROR, id="PUSH_PROMISE"),
+        pytest.param([raw_frame(6, 0, 1, b"12345678")], Http2Code.PROTOCOL_ERROR, id="PING on a stream"),
+        pytest.param([raw_frame(6, 0, 0, b"1234567")], Http2Code.FRAME_SIZE_ERROR, id="short PING"),
+        pytest.param([raw_frame(7, 0, 1, b"12345678")], Http2Code.PROTOCOL_ERROR, id="GOAWAY on a stream"),
+        pytest.param([raw_frame(7, 0, 0, b"1234567")], Http2Code.FRAME_SIZE_ERROR, id="short GOAWAY"),
+        pytest.param([window_update(0, 0)], Http2Code.PROTOCOL_ERROR, id="WINDOW_UPDATE of zero"),
+        pytest.param([window_update(0, 2**31 - 1)], Http2Code.FLOW_CONTROL_ERROR, id="window overflow"),
+        pytest.param([window_update(7, 1)], Http2Code.PROTOCOL_ERROR, id="WINDOW_UPDATE on an idle stream"),
+        pytest.param([raw_frame(8, 0, 1, b"123")], Http2Code.FRAME_SIZE_ERROR, id="short WINDOW_UPDATE"),
+        pytest.param([raw_frame(16, 0, 1, b"\0\0\0\1u=1")], Http2Code.PROTOCOL_ERROR, id="PRIORITY_UPDATE"),
+        pytest.param([raw_frame(16, 0, 0, b"\0\0\0\0")], Http2Code.PROTOCOL_ERROR, id="PRIORITY_UPDATE stream 0"),
+        pytest.param([raw_frame(16, 0, 0, b"\0\0\0")], Http2Code.FRAME_SIZE_ERROR, id="short PRIORITY_UPDATE"),
+        pytest.param([raw_frame(0, 0, 1, b"x" * 16_385)], Http2Code.FRAME_SIZE_ERROR, id="frame too large"),
+        pytest.param([raw_frame(0x77, 0, 0, b"x" * 16_385)], Http2Code.FRAME_SIZE_ERROR, id="unknown, too large"),
+        pytest.param([reset(1), data(1, b"x")], Http2Code.STREAM_CLOSED, id="DATA after RST_STREAM"),
+        pytest.param(
+            [data(1, b"x", end=True), raw_frame(1, 5, 1, b"\x82")], Http2Code.STREAM_CLOSED, id="HEADERS after the end"
+        ),
+        pytest.param([raw_frame(2, 0, 9, b"1234")], Http2Code.FRAME_SIZE_ERROR, id="short PRIORITY on no stream"),
+        pytest.param(
+            [window_update(1, 1 << 30), settings({4: 2**31 - 1})], Http2Code.FLOW_CONTROL_ERROR, id="window by SETTINGS"
+        ),
+    ],
+)
+def test_frame_faults_that_cost_the_connection(engine: Engine, frames: list[bytes], code: Http2Code) -> None:
+    client = Client(engine)
+    client.send(client.head(1, POST, end=False))
+    events = outline(client.send(*frames))
+    assert events[-1] == ("failed", code)
+    assert client.adapter.closing
+    assert client.send(client.head(11)) == []
+    client.read()
+    assert client.goaways() == [(1, code)]
+    assert client.adapter.take_output(1000) == b""
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX", b"\x16\x03\x01"])
+def test_wrong_preface(engine: Engine, first: bytes) -> None:
+    client = Client(engine, greet=False)
+    assert outline(client.send(first)) == [("failed", Http2Code.PROTOCOL_ERROR)]
+    client.read()
+    assert client.goaways() == [(0, Http2Code.PROTOCOL_ERROR)]
+
+
+@pytest.mark.parametrize("frame", [ping(), raw_frame(4, 1, 0), window_update(0, 1), raw_frame(9, 4, 1)])
+def test_first_frame_must_be_settings(engine: Engine, frame: bytes) -> None:
+    client = Client(engine, greet=False)
+    assert outline(client.send(PREFACE, frame)) == [("failed", Http2Code.PROTOCOL_ERROR)]
+
+
+def test_frames_that_mean_nothing_are_ignored(engine: Engine) -> None:
+    client = Client(engine)
+    ignored = [
+        raw_frame(0x55, 0xFF, 0, b"unknown"),
+        raw_frame(0x0A, 0, 0, b"\0\0"),
+        raw_frame(0x0C, 0, 0, b"\0\0"),
+        raw_frame(2, 0, 3, b"\0\0\0\x01\x10"),
+        raw_frame(16, 0, 0, b"\0\0\0\x09u=1"),
+        settings({0x1234: 7, 0xABCD: 2**32 - 1}),
+    ]
+    assert client.send(*ignored) == []
+    events = client.send(client.head(1), window_update(1, 5), *ignored, raw_frame(16, 0, 0, b"\0\0\0\x01u=0,i"))
+    assert one_request(events).stream_id == 1
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.send(window_update(1, 5), window_update(1, 0), reset(1), raw_frame(2, 0, 1, b"\0\0\0\0\x10")) == []
+    assert client.answers()[1] == (200, b"hello", True)
+
+
+def test_ping_is_answered(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(ping(b"abcdefgh"))
+    (answer,) = client.read()
+    assert (answer.opaque_data, "ACK" in answer.flags) == (b"abcdefgh", True)  # type: ignore[attr-defined]
+
+
+def test_our_compression_table_stays_small_whatever_the_client_offers(engine: Engine) -> None:
+    client = Client(engine)
+    client.decoder.max_allowed_table_size = 2**24
+    client.send(settings({1: 2**24}))
+    for stream_id in range(1, 401, 2):
+        client.send(client.head(stream_id))
+        client.adapter.respond(stream_id, Response(200, ((b"x-id", b"%050d" % stream_id),)), b"", end=True)
+        client.read()
+    table = client.decoder.header_table
+    assert sum(32 + len(name) + len(value) for name, value in table.dynamic_entries) <= 4096
