@@ -535,10 +535,10 @@ class Http2Adapter(abc.ABC):
         RFC 9113, section 8.1 lets us reset them at once, but then widespread clients report an error and lose the
         response. So what comes is discarded while the client makes up its mind to stop: for a short time, for few
         streams, and within the stream's window, which is not opened any more. Then NO_ERROR. After a success nobody
-        stops: there it comes as soon as the window is used up.
+        stops, and curl would wait for ever: there it comes at once unless the request may end within the window.
         """
         now, limits, discarding = self._clock(), self._limits, self._discarding
-        most_bytes = min(limits.drain_body_bytes, limits.request_body_buffer_bytes - 1)
+        window = limits.request_body_buffer_bytes
         waiting = []
         for stream_id in self._finishing:
             stream = self._streams.get(stream_id)
@@ -549,7 +549,8 @@ class Http2Adapter(abc.ABC):
                 waiting.append(stream_id)
             else:
                 stream.discards = True
-                discarding[stream_id] = now + limits.closing_seconds
+                hopeless = stream.succeeded and (stream.announced or 0) > window
+                discarding[stream_id] = now if hopeless else now + limits.closing_seconds
         self._finishing = waiting
         held_bytes = 0
         excess = len(discarding) - DISCARDING_STREAMS
@@ -560,7 +561,8 @@ class Http2Adapter(abc.ABC):
                 del discarding[stream_id]
             elif (
                 self._leaving or self._peer_left or excess > 0 or now >= discarding[stream_id]
-                or stream.uncredited > (most_bytes if stream.succeeded else limits.drain_body_bytes)
+                or stream.uncredited > limits.drain_body_bytes
+                or (stream.succeeded and stream.uncredited >= window)
                 or held_bytes + stream.uncredited > limits.connection_window_bytes // 2
             ):  # fmt: skip
                 del discarding[stream_id]
