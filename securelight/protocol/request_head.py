@@ -42,6 +42,10 @@ _PSEUDO_VALUES = {
 
 _AUTHORITIES_KEPT = 256
 """Every request names one, and most name the same."""
+_SHORT_TARGETS_KEPT = 1024
+_SHORT_TARGET_BYTES = 128
+"""Sites have few targets that are asked for again and again; so many and so short ones are remembered."""
+_parse_short_target = lru_cache(maxsize=_SHORT_TARGETS_KEPT)(parse_target)
 _parse_authority = lru_cache(maxsize=_AUTHORITIES_KEPT)(parse_authority)
 
 CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -52,6 +56,9 @@ FORBIDDEN_TRAILERS = CONNECTION_FIELDS | {
     b"host", b"max-forwards", b"proxy-authorization", b"range", b"te", b"trailer",
 }  # fmt: skip
 """Framing, routing, authentication and modifiers: dropped from trailers (RFC 9110, section 6.5.1)."""
+
+_EXTRA_FIELDS = frozenset({b"content-length", b"expect"})
+"""What most requests do not have."""
 
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
@@ -71,11 +78,9 @@ def from_http2(
     Errors: StreamFault for a malformed request (RFC 9113, section 8.1.1). Refusal for one that is well-formed but too
     large or not for us.
     """
-    split = 0
-    for name, _ in fields:
-        if name[:1] != b":":
-            break
-        split += 1
+    split = 4
+    if len(fields) < 4 or fields[3][0][:1] != b":" or (len(fields) > 4 and fields[4][0][:1] == b":"):
+        split = _count_pseudo_fields(fields)
     pseudo = dict(fields[:split])
     regular = fields[split:]
     if not validated:
@@ -86,7 +91,8 @@ def from_http2(
     if host is not authority:
         authority, headers = _same_authority(authority, Headers(regular))
     length = None
-    if b"content-length" in headers:
+    plain = headers.isdisjoint(_EXTRA_FIELDS)
+    if not plain and b"content-length" in headers:
         length = content_length(headers.lines(b"content-length"))
         if ended and length:
             raise StreamFault("content-length of a request without content")
@@ -101,7 +107,15 @@ def from_http2(
     return _build(
         method, target, authority, headers, version="2", number=stream_id, peer=peer, limits=limits,
         has_body=not ended, length=length, scheme=pseudo[b":scheme"],
+        expects_continue=not plain and _expectation(headers, "2"),
     )  # fmt: skip
+
+
+def _count_pseudo_fields(fields: Sequence[Field]) -> int:
+    for index, (name, _) in enumerate(fields):
+        if name[:1] != b":":
+            return index
+    return len(fields)
 
 
 def _pseudo_fields(pseudo: dict[bytes, bytes], count: int) -> tuple[bytes, bytes, bytes]:
@@ -212,7 +226,7 @@ def from_http1(
         scheme, authority, target = _absolute_form(target)
     return _build(
         method, target, authority, headers, version=version, number=number, peer=peer, limits=limits,
-        has_body=has_body, length=length, scheme=scheme,
+        has_body=has_body, length=length, scheme=scheme, expects_continue=_expectation(headers, version),
     )  # fmt: skip
 
 
@@ -241,6 +255,7 @@ def _build(
     has_body: bool,
     length: int | None,
     scheme: bytes,
+    expects_continue: bool,
 ) -> Request:
     if len(target) > limits.request_target_bytes:
         raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
@@ -250,7 +265,7 @@ def _build(
     if target == b"*":
         path, query = "*", b""
     else:
-        path, query = parse_target(target)
+        path, query = _parse_short_target(target) if len(target) <= _SHORT_TARGET_BYTES else parse_target(target)
     if length is not None and length > limits.request_body_bytes:
         raise Refusal(413, "The request body is too large.", f"{length} bytes announced")
     return Request(
@@ -267,7 +282,7 @@ def _build(
         stream_id=number,
         has_body=has_body,
         content_length=length,
-        expects_continue=_expectation(headers, version),
+        expects_continue=expects_continue,
     )
 
 
