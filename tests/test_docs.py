@@ -6,10 +6,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import msgspec
 import pytest
 
+from securelight.model.errors import Refusal
 from securelight.model.limits import describe
+from securelight.model.request import Facts
+from tests.helpers import make_context, make_request
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -51,3 +56,21 @@ def test_every_make_target_that_is_named_exists() -> None:
     named = {name for path in DOCUMENTS for name in re.findall(r"`make ([\w-]+)", path.read_text(encoding="utf-8"))}
 
     assert named - targets == set()
+
+
+def test_the_worked_example_of_a_feature_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-a-feature.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    example = ModuleType("maintenance_example")
+    monkeypatch.setitem(sys.modules, example.__name__, example)  # msgspec looks annotations up there
+    exec(compile(blocks[0], "adding-a-feature.md", "exec"), example.__dict__)
+    feature = example.FEATURE
+    settings = msgspec.convert({"allow": ["192.0.2.7"]}, feature.config_class)
+    stage = feature.build(settings, make_context(Path()))
+    stranger, worker = Facts("198.51.100.1"), Facts("192.0.2.7")
+
+    assert stage(make_request(), worker) is None
+    with pytest.raises(Refusal) as refused:
+        stage(make_request(), stranger)
+    assert (refused.value.status, refused.value.fields) == (503, ((b"retry-after", b"600"),))
+    assert feature.check(feature.config_class(allow=("nobody",)), Path()) == ["allow: 'nobody' is not an IP address"]
