@@ -158,8 +158,8 @@ class Http2:
         self.sock = connect(port, ca, "h2", name)
         self.host = f"{name}:{port}"
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.h2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = 1 << 20
         self.h2.initiate_connection()
+        self.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
         self.h2.increment_flow_control_window(1 << 24)
         self.flush()
         self.finished: dict[int, Answer] = {}
