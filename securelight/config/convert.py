@@ -6,6 +6,7 @@ values are known to be good (which also runs the struct's own `__post_init__`).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import is_dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -117,10 +118,12 @@ class Converter:
 
     def as_tables(self, value: object, where: Where) -> list[object]:
         """The elements of an array of tables; empty, and a fault, if it is none."""
-        if isinstance(value, list):
-            return value
-        self.faults.add(where, two_brackets(where))
-        return []
+        if not isinstance(value, list):
+            self.faults.add(where, two_brackets(where))
+            return []
+        if len(value) > MAXIMUM_ITEMS:
+            self.faults.add(where, f"has more than {MAXIMUM_ITEMS} elements")
+        return value[:MAXIMUM_ITEMS]
 
     def unknown(self, key: str, where: Where, known: Mapping[str, Any]) -> None:
         """Report a key that the table at `where` does not have."""
@@ -138,15 +141,24 @@ def is_table(hint: Any) -> TypeGuard[type[Any]]:
     return isinstance(hint, type) and (issubclass(hint, msgspec.Struct) or is_dataclass(hint))
 
 
-def hints_of(kind: type[Any]) -> dict[str, Any]:
+def hints_of(kind: Any) -> Mapping[str, Any]:
     """The keys of a struct or dataclass, with their types; `X | None` is X, because TOML has no null."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {item.encode_name: _without_none(hints[item.name]) for item in _fields_of(kind)}
+    return _keys_of(kind)[0]
 
 
-def required_keys(kind: type[Any]) -> list[str]:
+def required_keys(kind: Any) -> tuple[str, ...]:
     """The keys that a table must have."""
-    return [item.encode_name for item in _fields_of(kind) if item.required]
+    return _keys_of(kind)[1]
+
+
+@functools.cache
+def _keys_of(kind: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    hints = get_type_hints(kind, include_extras=True)
+    fields = _fields_of(kind)
+    return (
+        {item.encode_name: _without_none(hints[item.name]) for item in fields},
+        tuple(item.encode_name for item in fields if item.required),
+    )
 
 
 def _fields_of(kind: type[Any]) -> tuple[inspect.Field, ...]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_FILE_BYTES: Final = 1 << 20
 MAXIMUM_FILES: Final = 256
+MAXIMUM_DOTS: Final = 1_000
+"""In one line: the standard library takes time quadratic in the parts of a dotted key."""
 DEFAULT_INCLUDE: Final = ("conf.d/*.toml",)
 _WILDCARD = re.compile(r"[*?\[]")
 _SYNTAX = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
@@ -127,7 +129,10 @@ def _read_text(path: Path) -> str:
         data = file.read(MAXIMUM_FILE_BYTES + 1)
     if len(data) > MAXIMUM_FILE_BYTES:
         raise ValueError(f"is larger than {MAXIMUM_FILE_BYTES} bytes")
-    return data.decode("utf-8-sig")
+    text = data.decode("utf-8-sig")
+    if any(line.count(".") > MAXIMUM_DOTS for line in text.split("\n")):
+        raise ValueError(f"has a line with more than {MAXIMUM_DOTS} dots")
+    return text
 
 
 def _explain_syntax(where: Where, text: str, message: str) -> tuple[Where, str]:

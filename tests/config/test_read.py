@@ -47,6 +47,7 @@ def faults_of(folder: Path, content: bytes) -> list[str]:
          "a = \\x1b]0;owned\\x07"),
         (b"a = '\xff'", "main.toml: is not UTF-8 text (byte 5)"),
         (b"a = " + b"[" * 100_000, "main.toml: is nested too deeply"),
+        (b"a" + b".a" * 300_000 + b" = 1", "main.toml: has a line with more than 1000 dots"),
         (b"#" * (MAXIMUM_FILE_BYTES + 1), "main.toml: is larger than 1048576 bytes"),
     ],
 )  # fmt: skip
