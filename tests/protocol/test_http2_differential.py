@@ -8,6 +8,7 @@ Known differences, each argued:
   difference.
 - A connection window that overflows, found by the engines: nghttp2 then sends nothing any more but GOAWAY, not even
   what it had ready. Events and GOAWAY are the same.
+- What was ready to be sent on a stream that is then reset: h2 has it in its buffer, nghttp2 lets the reset overtake it.
 - `credit`: with nghttp2 padding is given back at once and is not part of it; it is not compared.
 - Compression faults may differ in which malformed block is noticed (`COMPRESSION_FAULTS`): RFC 7541 leaves open
   whether a Huffman-coded string with superfluous padding, or a table size update in a place where it does nothing, is
@@ -26,7 +27,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from securelight.model.errors import Http2Code
 from securelight.model.request import Request
 from securelight.model.response import Response
-from securelight.protocol.events import BodyReceived, RequestRefused
+from securelight.protocol.events import BodyReceived, RequestRefused, StreamAborted
 from securelight.protocol.h2_adapter import H2Adapter
 from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
 from tests.protocol.http2_support import (
@@ -76,6 +77,8 @@ def play(engine: type[Http2Adapter], steps: list[Step]) -> tuple[list[Any], dict
             if isinstance(event, BodyReceived):
                 client.adapter.consumed(event.stream_id, event.credit)
         events += outline(received)
+        if any(isinstance(event, StreamAborted) for event in received):
+            client.read()  # or a reset of the client may make that of nghttp2 needless
     client.read()
     return events, client.answers(), client.resets(), client.goaways()
 
@@ -184,9 +187,12 @@ def test_same_dialogue(steps: list[Step]) -> None:
     first, second = play(H2Adapter, steps), play(Nghttp2Adapter, steps)
     assert first[0] == second[0]
     assert first[3] == second[3]
-    if ("failed", Http2Code.FLOW_CONTROL_ERROR) not in first[0]:
-        assert first[1] == second[1]
-        assert first[2] == second[2]
+    if ("failed", Http2Code.FLOW_CONTROL_ERROR) in first[0]:
+        return
+    assert first[2] == second[2]
+    broken = {event[1] for event in first[0] if event[0] == "aborted"}
+    answers = [{key: whole for key, whole in side[1].items() if key not in broken} for side in (first, second)]
+    assert answers[0] == answers[1]
 
 
 @given(st.sampled_from(ENGINES), STEPS, st.lists(st.integers(0, 2000), max_size=6))
