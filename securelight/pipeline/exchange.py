@@ -2,8 +2,8 @@
 
 The server implements it in server/stream_task; handlers that wait are given it by `Deferred.run`. Everything here runs
 in the stream's own task, or in those that it has started, one call at a time for each direction; it is cancelled with
-it when the client goes away. Once the answer is whole, what is left of the work is the handler's own affair: the client's
-leaving no longer cancels it, only the end of the worker and Limits.handler_seconds do.
+it when the client goes away. Once the answer is whole, what is left of the work is the handler's own affair: it is no
+longer cancelled by the client's leaving, only by the end of the worker and Limits.handler_seconds.
 """
 
 from __future__ import annotations
