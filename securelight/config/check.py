@@ -15,19 +15,16 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _MAXIMUM_HOST_CHARACTERS: Final = 253
 _MAXIMUM_PORT: Final = 65_535
-_MAXIMUM_UNIX_PATH_BYTES: Final = 107
-"""sun_path less its final NUL, unix(7)."""
 _MAXIMUM_PATH_CHARACTERS: Final = 1_024
 
 
 class Address(NamedTuple):
-    """Where to listen: `host` and `port`, or the path of a unix socket."""
+    """Where to listen."""
 
     host: str
-    """A name, an IP address without brackets, or `*` for all addresses of both families; empty for a unix socket."""
+    """A name, an IP address without brackets, or `*` for all addresses of both families."""
     port: int
-    """0 lets the system choose a free one; -1 for a unix socket."""
-    unix_path: str = ""
+    """0 lets the system choose a free one."""
 
 
 def parse_address(text: str) -> Address:
@@ -36,10 +33,7 @@ def parse_address(text: str) -> Address:
     Errors: ValueError, worded for the operator.
     """
     if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path or "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _MAXIMUM_UNIX_PATH_BYTES:
-            raise ValueError(f"a unix socket needs a path of 1 to {_MAXIMUM_UNIX_PATH_BYTES} bytes: unix:/run/web.sock")
-        return Address("", -1, path)
+        raise ValueError("unix sockets are not served yet; listen on host:port")
     if "://" in text:
         raise ValueError(f"{quoted(text)} is a URL; write only host and port, such as localhost:8443")
     host, colon, port = text.rpartition(":")

@@ -132,7 +132,7 @@ class _Loader:
         listens: list[ListenConfig] = []
         places: dict[object, Where] = {}
         tables = self._tables(documents, "listen")
-        for document, where, value in tables:
+        for _, where, value in tables:
             listen = self._converter.table(value, ListenConfig, where)
             text = value.get("address") if isinstance(value, dict) else None
             if not isinstance(text, str):
@@ -143,14 +143,11 @@ class _Loader:
             except ValueError as error:
                 self.faults.add(place, str(error))
                 continue
-            if address.unix_path:
-                address = address._replace(unix_path=str(document.base / address.unix_path))
-                text = f"unix:{address.unix_path}"
             taken = places.setdefault(address, place)
             if taken is not place and address.port != 0:
                 self.faults.add(place, f"{quoted(text)} is already listened on by {taken}")
             if listen is not None:
-                listens.append(msgspec.structs.replace(listen, address=text))
+                listens.append(listen)
         if whole and not any("listen" in document.table for document in documents):
             self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
         if listens and not self.faults and all(listen.plain_http == "redirect" for listen in listens):

@@ -60,9 +60,8 @@ class CertificateFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[listen]]`: one address.
 
-    `address` is `host:port`, `[v6]:port`, `*:port` (all addresses of both families) or `unix:path`. `plain_http =
-    "redirect"` makes it a plain HTTP port that answers nothing but a 308 to the same URL on https, port
-    `redirect_port`.
+    `address` is `host:port`, `[v6]:port` or `*:port` (all addresses of both families). `plain_http = "redirect"` makes
+    it a plain HTTP port that answers nothing but a 308 to the same URL on https, port `redirect_port`.
     """
 
     address: str

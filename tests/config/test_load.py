@@ -170,10 +170,6 @@ class TestWhatIsRead:
             "example.org", "*.example.org", "[::1]", "192.0.2.1", "*",
         )  # fmt: skip
 
-    def test_a_unix_socket_starts_from_its_file(self, tmp_path: Path) -> None:
-        config = loaded(tmp_path, '[[listen]]\naddress = "unix:web.sock"\n' + SITE)
-        assert config.listens[0].address == f"unix:{tmp_path}/web.sock"
-
 
 class TestFiveWaysToGetItWrong:
     """What a newcomer reads, to the letter."""
