@@ -35,18 +35,22 @@ class ProtocolAdapter(Protocol):
             request is looked at only after the answer to the one before; HTTP/2: never).
         wants_input: False while HTTP/1.1 holds back bytes of a next request until the one before is answered: the
             connection then reads no more from the socket, so that the held bytes stay bounded. HTTP/2: always True.
+        cut: an HTTP/1 response was broken off: close without close_notify, or a body that ends with the connection
+            would look whole. HTTP/2: always False.
     """
 
     @property
-    def closing(self) -> bool: ...
+    def closing(self) -> bool: ...  # noqa: D102 - see the class
     @property
-    def open_streams(self) -> int: ...
+    def open_streams(self) -> int: ...  # noqa: D102 - see the class
     @property
-    def partial_head(self) -> bool: ...
+    def partial_head(self) -> bool: ...  # noqa: D102 - see the class
     @property
-    def input_ready(self) -> bool: ...
+    def input_ready(self) -> bool: ...  # noqa: D102 - see the class
     @property
-    def wants_input(self) -> bool: ...
+    def wants_input(self) -> bool: ...  # noqa: D102 - see the class
+    @property
+    def cut(self) -> bool: ...  # noqa: D102 - see the class
 
     def start(self) -> None:
         """Queue what the server says first (HTTP/2 SETTINGS)."""
@@ -73,8 +77,8 @@ class ProtocolAdapter(Protocol):
         """Queue an interim response: 100 or 103. Not sent to HTTP/1.0 clients; 103 is not sent on HTTP/1.1."""
 
     def capacity(self, stream_id: int) -> int:
-        """How many body bytes `write` takes now: HTTP/2's windows less what is queued; 0 to wait; -1 if the stream is
-        gone."""
+        """How many body bytes `write`, or the first `respond`, takes now: HTTP/2's windows less what is queued; 0 to
+        wait; -1 if the stream is gone."""
         ...
 
     def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
@@ -88,6 +92,13 @@ class ProtocolAdapter(Protocol):
 
     def reset(self, stream_id: int, code: Http2Code) -> None:
         """Break a stream off so that the client sees an error, not a short body (HTTP/1: the connection is cut)."""
+
+    def announce_shutdown(self) -> None:
+        """Say that the connection will end; requests that are on their way are still served. `goodbye` follows later.
+
+        HTTP/2 sends the shutdown notice, a GOAWAY that refuses nothing yet (RFC 9113, section 6.8); HTTP/1.1 says
+        `Connection: close` in the next response head (RFC 9112, section 9.6).
+        """
 
     def goodbye(self) -> None:
         """Begin no more requests: HTTP/2 sends GOAWAY, HTTP/1 closes after the answer under way (or at once)."""

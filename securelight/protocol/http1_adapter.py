@@ -27,6 +27,7 @@ from securelight.protocol.http1_output import (
     response_head,
     shared_head,
 )
+from securelight.protocol.known_heads import known_heads, remember
 from securelight.protocol.request_head import from_http1
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Http1Adapter(abc.ABC):
     """
 
     __slots__ = (
-        "_body_left", "_continue_due", "_deaf", "_drained_bytes", "_draining", "_framing", "_guard", "_input_ended",
-        "_keep_alive", "_limits", "_method", "_number", "_output", "_peer", "_request_ended", "_response_begun",
-        "_scheme", "_unseen", "_version", "closing", "cut", "open_streams",
+        "_announced", "_body_left", "_continue_due", "_deaf", "_drained_bytes", "_draining", "_framing", "_guard",
+        "_input_ended", "_keep_alive", "_known", "_limits", "_method", "_number", "_output", "_peer", "_request_ended",
+        "_response_begun", "_scheme", "_unseen", "_version", "closing", "cut", "open_streams",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, limits: Limits) -> None:
@@ -66,6 +67,7 @@ class Http1Adapter(abc.ABC):
         self._limits = limits
         self._scheme = b"https" if peer.tls.version else b"http"
         self._guard = Http1Guard(limits)
+        self._known = known_heads(limits, f"{type(self).__name__} {peer.tls.version and 'https'}")
         self._output = OutputQueue()
         self._unseen = False
         """The guard holds bytes that nobody has looked at."""
@@ -73,6 +75,7 @@ class Http1Adapter(abc.ABC):
         """Input is dropped from now on."""
         self._input_ended = False
         self._keep_alive = True
+        self._announced = False
         # The exchange under way, or the last one.
         self._number = 0
         self._method = "-"
@@ -148,6 +151,14 @@ class Http1Adapter(abc.ABC):
     def _receive_head(self, data: bytes, events: list[Event]) -> None:
         guard = self._guard
         self._unseen = False
+        if not guard.held and (known := self._known.get(data)) is not None:
+            self._number += 1
+            request = known.again(self._number, self._peer)
+            self._begin_exchange(request.method, request.http_version, body=False)
+            self._settle_keep_alive(request)
+            events.append(request)
+            self._request_over()
+            return
         try:
             head = guard.take_head(data)
             if head is None:
@@ -174,6 +185,8 @@ class Http1Adapter(abc.ABC):
             if guard.held:
                 self._receive_body(b"", events)
         else:
+            if head.raw is data:
+                remember(self._known, data, len(data), request)
             self._request_over()
 
     def _begin_exchange(self, method: str, version: str, *, body: bool) -> None:
@@ -185,7 +198,7 @@ class Http1Adapter(abc.ABC):
         self._continue_due = False
 
     def _settle_keep_alive(self, request: Request) -> None:
-        if request.http_version == "1.0" or self._number >= self._limits.requests_per_connection:
+        if self._announced or request.http_version == "1.0" or self._number >= self._limits.requests_per_connection:
             self._keep_alive = False
             return
         connection = request.headers.get(b"connection")
@@ -403,6 +416,12 @@ class Http1Adapter(abc.ABC):
         """Close in the middle of the exchange."""
         self.cut = self._response_begun and not self._draining
         self._close()
+
+    def announce_shutdown(self) -> None:
+        """See protocol.adapter. A response head that said nothing of it is a promise: one more request is served."""
+        self._announced = True
+        if self._awaits_answer():
+            self._keep_alive = False
 
     def goodbye(self) -> None:
         """See protocol.adapter. A request that has begun to arrive is still answered."""

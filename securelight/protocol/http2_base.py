@@ -41,6 +41,7 @@ from securelight.protocol.frame_walk import (
     Leaving,
     StreamBreach,
 )
+from securelight.protocol.known_heads import known_heads, remember
 from securelight.protocol.request_head import CONNECTION_FIELDS, checked_trailers, from_http2
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ _NO_LENGTH_STATUSES = frozenset({204, 304})
 _frame_header = struct.Struct(">BHBBI").pack
 _setting = struct.Struct(">HI").pack
 _uint32 = struct.Struct(">I").pack
+_HIGHEST_STREAM_ID = (1 << 31) - 1
 _two_uint32 = struct.Struct(">II").pack
 
 
@@ -111,8 +113,8 @@ class Http2Adapter(abc.ABC):
     """
 
     __slots__ = (
-        "_clock", "_discarding", "_failed", "_finishing", "_flood", "_last_stream_id", "_leaving", "_limits", "_ours",
-        "_owed_bytes", "_peer", "_peer_left", "_ready", "_streams", "_walk",
+        "_announced", "_clock", "_discarding", "_failed", "_finishing", "_flood", "_known", "_last_stream_id",
+        "_leaving", "_limits", "_ours", "_owed_bytes", "_peer", "_peer_left", "_ready", "_streams", "_walk",
     )  # fmt: skip
 
     validates = False
@@ -140,6 +142,8 @@ class Http2Adapter(abc.ABC):
         self._owed_bytes = 0
         """Received DATA bytes that the engine does not know of, to be given back to the connection's window."""
         self._failed = False
+        self._known = known_heads(limits, f"{type(self).__name__} {peer.tls.version and 'https'}")
+        self._announced = False
         self._leaving = False
         self._peer_left = False
 
@@ -347,6 +351,12 @@ class Http2Adapter(abc.ABC):
         if stream_id in self._streams:
             self._drop(stream_id, code)
 
+    def announce_shutdown(self) -> None:
+        """Send the shutdown notice: a GOAWAY with the highest stream there can be (RFC 9113, section 6.8)."""
+        if not (self._announced or self._leaving or self._failed):
+            self._announced = True
+            self._ours += _frame(GOAWAY, 0, _two_uint32(_HIGHEST_STREAM_ID, Http2Code.NO_ERROR))
+
     def goodbye(self) -> None:
         """Send GOAWAY with the last stream that is served (RFC 9113, section 6.8)."""
         if not self._leaving and not self._failed:
@@ -392,6 +402,11 @@ class Http2Adapter(abc.ABC):
         if len(streams) >= self._limits.concurrent_streams:
             self._break(stream_id, Http2Code.REFUSED_STREAM, "more streams than allowed", events)
             return
+        known = self._known.get(fields) if ended and type(fields) is tuple else None
+        if known is not None:
+            streams[stream_id] = Http2Stream(True, known.content_length, b"priority" in known.headers)
+            events.append(known.again(stream_id, self._peer))
+            return
         try:
             request = from_http2(
                 fields, stream_id=stream_id, peer=self._peer, limits=self._limits, ended=ended,
@@ -404,6 +419,8 @@ class Http2Adapter(abc.ABC):
         else:
             streams[stream_id] = Http2Stream(ended, request.content_length, b"priority" in request.headers)
             events.append(request)
+            if type(fields) is tuple:
+                remember(self._known, fields, sum(len(name) + len(value) for name, value in fields), request)
 
     def _refuse(
         self, stream_id: int, refusal: Refusal, fields: Sequence[Field], ended: bool, events: list[Event]
@@ -474,7 +491,8 @@ class Http2Adapter(abc.ABC):
         self._request_ended(stream_id, stream)
 
     def _on_peer_reset(self, stream_id: int, code: int, events: list[Event]) -> None:
-        if self._forget(stream_id):
+        stream = self._streams.get(stream_id)
+        if self._forget(stream_id) and stream is not None and not (stream.ended and stream.request_ended):
             events.append(StreamAborted(stream_id, code, by_peer=True, reason="reset"))
 
     @abc.abstractmethod
@@ -499,7 +517,8 @@ class Http2Adapter(abc.ABC):
         elif isinstance(finding, StreamBreach):
             self._settle()
             self._owed_bytes += finding.data_bytes
-            if finding.stream_id in self._streams:
+            stream = self._streams.get(finding.stream_id)
+            if stream is not None and not (stream.ended and stream.request_ended):
                 self._break(finding.stream_id, finding.code, finding.reason, events)
             elif finding.code != Http2Code.PROTOCOL_ERROR:
                 raise ConnectionFault(f"{finding.reason} on stream {finding.stream_id}", finding.code)

@@ -129,10 +129,10 @@ class Connection:
             service, self, adapter, self._peer, service.sites if encrypted else service.plain_sites
         )
         adapter.start()
+        if service.draining:
+            adapter.announce_shutdown()
         if opening.plain_bytes:
             session.handle(adapter.receive(opening.plain_bytes))
-        if service.draining:
-            adapter.goodbye()
         return True
 
     def _tls_failed(self, fault: TlsFault) -> None:
@@ -221,6 +221,17 @@ class Connection:
             transport.send(out)
 
     # The end.
+
+    @property
+    def active_at(self) -> float:
+        """When the client was last heard."""
+        return self._active_at
+
+    def announce_shutdown(self) -> None:
+        """Say that the connection will end; requests that are on their way are still served. `goodbye` follows."""
+        if self._session is not None and self._session.adapter is not None and not self._closing_since:
+            self._session.adapter.announce_shutdown()
+            self._service.reactor.schedule(self)
 
     def goodbye(self) -> None:
         """Begin no more requests; end when the open ones have ended."""

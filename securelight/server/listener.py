@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import time
 from collections.abc import Callable
 
 import trio
@@ -22,6 +23,11 @@ from securelight.server.service import Service
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 PAUSE_SECONDS = 0.1
 """How long accepting pauses when something has run out (Trio's own figure)."""
+LAST_CALL_SECONDS = 1.0
+"""How long a connection of a draining listener is quiet before it ends: what its client sent before it heard that we
+leave has then arrived (RFC 9113, section 6.8, asks for a round trip at least; Go waits as long)."""
+_SWEEP_MOST = 4096
+"""More connections than any backlog holds: accepting the rest of it ends, whoever keeps on coming."""
 
 
 class Listener:
@@ -37,7 +43,7 @@ class Listener:
         self._make_service = make_service
         self._service: Service | None = None
         self._accepting = False
-        self._local_port = sock.getsockname()[1]
+        self._draining_since = 0.0
         self._drained = trio.Event()
 
     async def run(self) -> None:
@@ -63,20 +69,36 @@ class Listener:
             service = self._service
             assert service is not None
             if service.draining:
-                if not service.connections:
-                    self._drained.set()
+                self._say_goodbye(service)
             elif not self._accepting and len(service.connections) < service.limits.connections:
                 self._resume()
 
     def drain(self) -> None:
-        """Accept no more; let the open requests end (limits.graceful_stop_seconds is the caller's to enforce)."""
+        """Accept what has connected already, and no more; serve what is on its way, and end the connections.
+
+        The caller closes the listening socket, and enforces limits.graceful_stop_seconds.
+        """
         service = self._service
         if service is None or service.draining:
             return
+        for _ in range(_SWEEP_MOST // service.limits.accepts_per_turn + 1):
+            if not self._accepting or not self._accept(service):
+                break
         service.draining = True
+        self._draining_since = time.monotonic()
         self._pause()
         for connection in tuple(service.connections):
-            connection.goodbye()
+            connection.announce_shutdown()
+
+    def _say_goodbye(self, service: Service) -> None:
+        """End the connections that had their last call; notice when all are gone."""
+        quiet_since = time.monotonic() - LAST_CALL_SECONDS
+        if self._draining_since <= quiet_since:
+            for connection in tuple(service.connections):
+                if connection.active_at <= quiet_since:
+                    connection.goodbye()
+        if not service.connections:
+            self._drained.set()
 
     @property
     def connections(self) -> int:
@@ -85,27 +107,31 @@ class Listener:
 
     def on_ready(self, _mask: int) -> None:
         """See server.reactor.Stepped: accept."""
-        service = self._service
-        assert service is not None
+        assert self._service is not None
+        self._accept(self._service)
+
+    def _accept(self, service: Service) -> bool:
+        """Accept up to limits.accepts_per_turn; False if there are no more, or accepting has to pause."""
         for _ in range(service.limits.accepts_per_turn):
             if len(service.connections) >= service.limits.connections:
                 service.fence.count("connection limit reached", "", limit=service.limits.connections)
                 self._pause()
-                return
+                return False
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     service.fence.count("cannot accept", "", why=error.strerror)
                     self._pause()
-                    return
+                    return False
                 continue  # the client was gone before we came to it
             sock.setblocking(False)
             connection = Connection(service, sock, Peer(address[0], address[1], *sock.getsockname()[:2]))
             # The ClientHello is often there already; without this the next poll would say so.
             service.reactor.schedule(connection)
+        return True
 
     def on_turn(self) -> None:
         """See server.reactor.Stepped."""

@@ -564,6 +564,29 @@ def test_goodbye_lets_the_open_answer_end(engine: Maker) -> None:
 
 
 @both_engines
+def test_an_announced_shutdown_serves_one_more_request_and_says_so(engine: Maker) -> None:
+    adapter = make(engine)
+    adapter.announce_shutdown()
+    assert not adapter.closing
+    assert len(adapter.receive(GET)) == 1
+    assert b"connection: close" in answer(adapter, 1)
+    assert adapter.closing
+
+
+@both_engines
+def test_an_announced_shutdown_keeps_what_a_response_head_has_promised(engine: Maker) -> None:
+    adapter = make(engine)
+    adapter.receive(GET)
+    adapter.respond(1, Response(200, (), PUSHED_BODY, content_length=5), b"12", end=False)
+    adapter.announce_shutdown()
+    adapter.write(1, b"345", end=True)
+    assert not adapter.closing
+    assert len(adapter.receive(GET)) == 1
+    assert b"connection: close" in answer(adapter, 2)
+    assert adapter.closing
+
+
+@both_engines
 def test_goodbye_still_answers_a_request_that_has_begun_to_arrive(engine: Maker) -> None:
     adapter = make(engine)
     adapter.receive(GET[:9])

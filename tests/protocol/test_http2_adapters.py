@@ -457,6 +457,22 @@ def test_goodbye_lets_open_streams_finish_and_refuses_new_ones(engine: Engine) -
     assert client.adapter.closing
 
 
+def test_an_announced_shutdown_refuses_nothing_until_goodbye(engine: Engine) -> None:
+    client = Client(engine)
+    client.adapter.announce_shutdown()
+    client.adapter.announce_shutdown()
+    client.read()
+    assert client.goaways() == [((1 << 31) - 1, Http2Code.NO_ERROR)]
+    assert one_request(client.send(client.head(1))).stream_id == 1
+    client.adapter.goodbye()
+    client.adapter.announce_shutdown()
+    client.adapter.respond(1, OK, b"hello", end=True)
+    client.read()
+    assert client.goaways()[-1] == (1, Http2Code.NO_ERROR)
+    assert client.answers() == {1: (200, b"hello", True)}
+    assert client.adapter.closing
+
+
 def test_goodbye_on_an_idle_connection_closes_it(engine: Engine) -> None:
     client = Client(engine)
     client.adapter.goodbye()
