@@ -78,7 +78,7 @@ $(VENV)/.made:
 	    echo "    sudo apt-get install -y python3 python3-venv" >&2; \
 	fi; exit 1
 
-PIP_INSTALL = $(RUN)/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = $(RUN)/python -m pip install -qq --disable-pip-version-check
 
 # Where the fast engines have no wheel for this machine, the reference engines serve alone.
 $(VENV)/.installed-serve: pyproject.toml | $(VENV)/.made

@@ -65,6 +65,12 @@ address = "127.0.0.1:{port}"
 hosts = ["localhost", "127.0.0.1"]
 root = "{site}"
 
+[site.set_headers]
+set = {{ x-content-type-options = "nosniff", referrer-policy = "no-referrer" }}
+
+[site.hsts]
+max_age_seconds = 86400
+
 [[site.certificate]]
 chain = "{chain}"
 key = "{key}"
