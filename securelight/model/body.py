@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import os
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,4 +99,4 @@ class PushedBody(AsyncBody):
 
 PUSHED_BODY = PushedBody()
 
-Body = Union[bytes, FileSlice, Parts, AsyncBody]
+Body = bytes | FileSlice | Parts | AsyncBody

@@ -122,12 +122,12 @@ class Limits:
         "nginx 128, lighttpd 8, Go 250",
     )
     stream_resets: int = _limit(
-        100, "resets in hand", "rapid reset and MadeYouReset: a bucket of this size, refilled by stream_resets_per_second",
+        100, "resets in hand", "rapid reset, MadeYouReset: a bucket of this size, refilled by stream_resets_per_second",
         "nghttp2 1000 + 33/s, lighttpd 16 in 2 s, nginx 128",
     )  # fmt: skip
     stream_resets_per_second: float = _limit(10.0, "resets a second", "the refill of stream_resets", "nghttp2 33")
     control_frames: int = _limit(
-        400, "frames in hand", "PING, SETTINGS, PRIORITY, unknown frames, WINDOW_UPDATE beyond need, empty DATA: a bucket",
+        400, "frames in hand", "PING, SETTINGS, PRIORITY, unknown, WINDOW_UPDATE beyond need, empty DATA: a bucket",
         "nginx 10000 frames, nghttp2 1000 acks, Go 10000",
     )  # fmt: skip
     control_frames_per_second: float = _limit(100.0, "frames a second", "the refill of control_frames")

@@ -101,6 +101,25 @@ class Request:
         self.expects_continue = expects_continue
         self.peer = peer
 
+    def again(self, stream_id: int, peer: Peer) -> Request:
+        """The same head, come again on another stream."""
+        request = Request.__new__(Request)
+        request.method = self.method
+        request.scheme = self.scheme
+        request.authority = self.authority
+        request.host = self.host
+        request.path = self.path
+        request.target = self.target
+        request.query = self.query
+        request.headers = self.headers
+        request.http_version = self.http_version
+        request.stream_id = stream_id
+        request.has_body = self.has_body
+        request.content_length = self.content_length
+        request.expects_continue = self.expects_continue
+        request.peer = peer
+        return request
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r} HTTP/{self.http_version} stream {self.stream_id}>"
 

@@ -36,9 +36,9 @@ class Service(Protocol):
 class EventLog(Protocol):
     """The event log, as structlog gives it."""
 
-    def info(self, event: str, **values: Any) -> Any: ...
-    def warning(self, event: str, **values: Any) -> Any: ...
-    def error(self, event: str, **values: Any) -> Any: ...
+    def info(self, event: str, **values: Any) -> Any: ...  # noqa: D102 - as its name says
+    def warning(self, event: str, **values: Any) -> Any: ...  # noqa: D102 - as its name says
+    def error(self, event: str, **values: Any) -> Any: ...  # noqa: D102 - as its name says
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ exception that means something. `Deferred` is the only door from the synchronous
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Union, final
+from typing import TYPE_CHECKING, final
 
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
@@ -59,7 +59,7 @@ class Deferred:
         """Where `pipeline.run` goes on after None; set there."""
 
 
-Answer = Union[Response, Deferred, Rewritten, None]
+Answer = Response | Deferred | Rewritten | None
 Stage = Callable[[Request, Facts], Answer]
 Handler = Callable[[Request, Facts], Response | Deferred]
 Filter = Callable[[Request, Facts, Response], Response]

@@ -41,11 +41,11 @@ def choose(engine: str) -> Engines:
     if engine == "native" and not native:
         raise ConfigError("engine", 'the native engine is not installed; run: pip install "securelight[fast]"')
     if engine == "pure" or not native:
-        from securelight.protocol.h2_adapter import H2Adapter
-        from securelight.protocol.h11_adapter import H11Adapter
+        from securelight.protocol.h2_adapter import H2Adapter  # noqa: PLC0415 - only the chosen one
+        from securelight.protocol.h11_adapter import H11Adapter  # noqa: PLC0415 - only the chosen one
 
         return Engines("pure", H11Adapter, H2Adapter)
-    from securelight.protocol.httptools_adapter import HttptoolsAdapter
-    from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
+    from securelight.protocol.httptools_adapter import HttptoolsAdapter  # noqa: PLC0415 - only the chosen one
+    from securelight.protocol.nghttp2_adapter import Nghttp2Adapter  # noqa: PLC0415 - only the chosen one
 
     return Engines("native", HttptoolsAdapter, Nghttp2Adapter)

@@ -6,7 +6,7 @@ that concerns one request. Faults of the peer are events, never exceptions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from securelight.model.request import Request
 
@@ -126,4 +126,4 @@ class PeerLeaving:
     __slots__ = ()
 
 
-Event = Union[Request, BodyReceived, BodyEnded, RequestRefused, StreamAborted, ConnectionFailed, PeerLeaving]
+Event = Request | BodyReceived | BodyEnded | RequestRefused | StreamAborted | ConnectionFailed | PeerLeaving

@@ -57,6 +57,13 @@ FORBIDDEN_TRAILERS = CONNECTION_FIELDS | {
 }  # fmt: skip
 """Framing, routing, authentication and modifiers: dropped from trailers (RFC 9110, section 6.5.1)."""
 
+KNOWN_METHODS = frozenset(
+    b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH QUERY "
+    b"ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE PROPFIND PROPPATCH PURGE REBIND REPORT "
+    b"SEARCH UNBIND UNLINK UNLOCK".split()
+)
+"""RFC 9110, PATCH, QUERY, and what WebDAV and its kin use; all others get 501. Both engines know all of these."""
+
 _EXTRA_FIELDS = frozenset({b"content-length", b"expect"})
 """What most requests do not have."""
 
@@ -102,8 +109,8 @@ def from_http2(
         raise Refusal(431, "The request has too many header fields.", f"{count} fields")
     if size > limits.request_head_bytes:
         raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {count} fields")
-    if method == b"CONNECT":
-        raise Refusal(501, "CONNECT is not supported.")
+    if method not in KNOWN_METHODS or method == b"CONNECT":
+        raise Refusal(501, "The method is not supported.", f"method {method[:40]!r}")
     return _build(
         method, target, authority, headers, version="2", number=stream_id, peer=peer, limits=limits,
         has_body=not ended, length=length, scheme=pseudo[b":scheme"],

@@ -328,22 +328,38 @@ class HttpSession:
             self.adapter.reset(stream.request.stream_id, Http2Code.INTERNAL_ERROR)
             self.service.reactor.schedule(self._connection)
 
+    def stream_answered(self, stream: Stream) -> None:
+        """A stream's answer is whole; its task may go on, but nothing of it is waited for any more."""
+        request = stream.request
+        if self.streams.get(request.stream_id) is stream:
+            del self.streams[request.stream_id]
+        if stream.status:  # otherwise `answer` has logged it
+            self.service.access_log.record(request, stream.facts, stream.status, stream.sent_bytes, stream.started)
+        if self.adapter is not None:
+            self._drop_body(stream)
+            self.service.reactor.schedule(self._connection)
+
+    def _drop_body(self, stream: Stream) -> None:
+        if stream.buffered_bytes and self.adapter is not None:
+            self.adapter.consumed(stream.request.stream_id, stream.drop_buffer())
+            self.paused = False
+
     def stream_done(self, stream: Stream) -> None:
         """The stream's task has ended."""
         self._tasks -= 1
+        if stream.answered:
+            return
         request = stream.request
         if self.streams.get(request.stream_id) is stream:
             del self.streams[request.stream_id]
         if stream.status:
             self.service.access_log.record(request, stream.facts, stream.status, stream.sent_bytes, stream.started)
-        elif stream.gone and not stream.answered:
+        elif stream.gone:
             self.service.access_log.record(request, stream.facts, 499, 0, stream.started)
         if self.adapter is not None:
-            if not stream.answered and not stream.gone:
+            if not stream.gone:
                 self.adapter.reset(request.stream_id, Http2Code.INTERNAL_ERROR)
-            if stream.buffered_bytes:
-                self.adapter.consumed(request.stream_id, stream.drop_buffer())
-                self.paused = False
+            self._drop_body(stream)
             self.service.reactor.schedule(self._connection)
 
     def abandon_all(self) -> None:

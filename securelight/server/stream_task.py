@@ -172,7 +172,7 @@ class Stream:
         if not self._buffer and not self._whole and self.request.expects_continue and not self._received_bytes:
             self._session.inform(self, 100, ())
         while not self._buffer:
-            if self.gone:
+            if self.gone or self.answered:
                 raise ClientDisconnected
             if self._fault is not None:
                 raise self._fault
@@ -217,7 +217,13 @@ class Stream:
         self._session.respond(self, response, data, end=end)
         if end:
             self.sent_bytes += len(data)
-            self.answered = True
+            self._finish()
+
+    def _finish(self) -> None:
+        """The answer is whole. What its handler still does is its own affair, and goes on when the client leaves."""
+        self.answered = True
+        self._reader.open()
+        self._session.stream_answered(self)
 
     async def send(self, data: bytes) -> None:
         """See pipeline.exchange.Exchange."""
@@ -240,11 +246,11 @@ class Stream:
         """See pipeline.exchange.Exchange."""
         if self.gone:
             raise ClientDisconnected
-        self.answered = True
         if trailers:
             self._session.end_with_trailers(self, trailers)
         else:
             self._session.write(self, b"", end=True)
+        self._finish()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """See pipeline.exchange.Exchange."""
@@ -310,10 +316,9 @@ class Stream:
             response.release()
             raise ClientDisconnected
         else:
-            self.begun = self.answered = True
-            self.status = response.status
+            self.begun = True
             self._session.answer(self.request, self.facts, response, self.started)
-            self.status = 0  # logged there
+            self._finish()
 
     async def _send_async_body(self, response: Response, body: AsyncBody) -> None:
         self._begin(response, b"", end=False)
@@ -345,12 +350,14 @@ class Stream:
         """Our failure, or an application's: a traceback in the log, an id for the client."""
         if isinstance(error, ClientDisconnected) or (self.gone and isinstance(error, OSError)):
             return
-        if isinstance(error, BodyAborted):
+        if isinstance(error, BodyAborted) and not self.answered:
             self._session.break_off(self, str(error))
             return
         self.facts.error_id = self._session.service.fence.report(
             error, "answering", method=self.request.method, target=self.request.target.decode("ascii", "replace")
         )
+        if self.answered:
+            return
         if self.begun:
             self._session.break_off(self, "internal error")
         elif not self.gone:

@@ -71,13 +71,22 @@ def main(task: WorkerTask) -> NoReturn:
         _drop_privileges(task.config)
         trio.run(Worker(task).run)
         code = 0
-    except SecurelightError as error:
-        channel.send(task.end, "failed", str(error))
     except BaseException as error:
-        event_log("worker").error("worker failed", worker=task.number, exc_info=error)
-        channel.send(task.end, "failed", f"{type(error).__name__}: {error}")
+        cause = _only_cause(error)
+        if isinstance(cause, SecurelightError):
+            channel.send(task.end, "failed", str(cause))
+        else:
+            event_log("worker").error("worker failed", worker=task.number, exc_info=error)
+            channel.send(task.end, "failed", f"{type(cause).__name__}: {cause}")
     finally:
         os._exit(code)  # never back into the supervisor's stack
+
+
+def _only_cause(error: BaseException) -> BaseException:
+    """What is in the groups that Trio's nurseries have put around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _drop_privileges(config: Config) -> None:

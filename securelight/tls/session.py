@@ -6,6 +6,7 @@ Owns the two BIOs and the bound on ciphertext that brings no plaintext (KeyUpdat
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 from securelight.model.errors import SecurelightError
@@ -113,10 +114,8 @@ class TlsSession:
 
     def close(self) -> None:
         """Say close_notify, if the session can still speak."""
-        try:
-            self._tls.unwrap()
-        except (ssl.SSLError, ValueError, OSError):
-            pass  # the peer's close_notify has not come yet, or the session is broken: both are fine when closing
+        with contextlib.suppress(ssl.SSLError, ValueError, OSError):
+            self._tls.unwrap()  # the peer's has not come yet, or the session is broken: both are fine when closing
 
     def facts(self, server_name: str) -> TlsFacts:
         """What the handshake settled. `server_name` is the SNI of the ClientHello."""

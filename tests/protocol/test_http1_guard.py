@@ -12,8 +12,9 @@ from hypothesis import given, settings, strategies as st
 
 from securelight.model.errors import Refusal
 from securelight.model.limits import Limits
-from securelight.protocol.http1_guard import KNOWN_METHODS, Http1Guard
+from securelight.protocol.http1_guard import Http1Guard
 from securelight.protocol.httptools_adapter import HttptoolsAdapter
+from securelight.protocol.request_head import KNOWN_METHODS
 from tests.protocol.http1_support import Maker, both_engines, converse, cut_at, make, told
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n"
@@ -96,6 +97,8 @@ BAD_HEADS = [
     ("quoted chunked", POST + b'Transfer-Encoding: "chunked"\r\n\r\n', 501),
     ("empty TE", POST + b"Transfer-Encoding:\r\n\r\n", 501),
     ("TE with a vertical tab", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n", 400),
+    ("TE with a tab behind", POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n", 400),
+    ("length with a tab before", POST + b"X: y\r\nContent-Length:\t5\r\n\r\nhello", 400),
     ("TE : with a space", POST + b"Transfer-Encoding : chunked\r\n\r\n", 400),
     ("TE folded", POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n", 400),
     ("two equal CLs", POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),

@@ -72,6 +72,7 @@ def play(engine: type[Http2Adapter], steps: list[Step]) -> tuple[list[Any], dict
         else:
             stream_id, content, end = what
             client.adapter.respond(stream_id, Response(200, (), content), content, end=end)
+            client.read()  # or a reset would overtake the answer on nghttp2
             continue
         for event in received:
             if isinstance(event, BodyReceived):
