@@ -111,6 +111,9 @@ class Limits:
     graceful_stop_seconds: float = _limit(
         10.0, "seconds", "for open requests at a stop or after a reload; then they are cut", "lighttpd 8, Go none"
     )
+    worker_start_seconds: float = _limit(
+        30.0, "seconds", "importing applications and their startup; a start, or a reload, that takes longer has failed"
+    )
     handler_seconds: float = _limit(
         3600.0, "seconds", "one application request in all, streaming included; 504 if nothing was answered"
     )

@@ -1,7 +1,8 @@
 """Messages between the supervisor and one worker, over a socket pair: small JSON objects, some with descriptors.
 
-From the worker: `ready`, `failed` (with text). To the worker: `drain`, `reopen` (with a log descriptor), `certificate`
-(with the descriptors of a chain and a key). The end of the stream means that the other side is gone.
+From the worker: `ready`, `failed` (with text), `leaving` (it drains by itself). To the worker: `serve`, `drain`,
+`reopen` (with a log descriptor), `certificate` (with the descriptors of a chain and a key). The end of the stream means that the
+other side is gone.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import array
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from securelight.model.errors import SecurelightError
+
 _MESSAGE_BYTES = 65_536
 _MOST_DESCRIPTORS = 4
+
+
+class ChannelError(SecurelightError):
+    """The other side does not keep to the form of messages: whatever runs there is not our code any more."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -48,7 +54,7 @@ def send(end: socket.socket, kind: str, text: str = "", descriptors: Sequence[in
 def receive(end: socket.socket) -> Message | None:
     """The next message; None at the end of the stream.
 
-    Errors: BlockingIOError if there is none now.
+    Errors: BlockingIOError if there is none now; ChannelError.
     """
     try:
         data, descriptors, _flags, _address = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_DESCRIPTORS)
@@ -56,8 +62,12 @@ def receive(end: socket.socket) -> Message | None:
         return None
     if not data:
         return None
-    values: dict[str, Any] = msgspec.json.decode(data)
-    return Message(values["kind"], values["text"], tuple(descriptors))
+    try:
+        values = msgspec.json.decode(data, type=dict[str, str])
+        return Message(values["kind"], values["text"], tuple(descriptors))
+    except (msgspec.DecodeError, KeyError) as error:
+        close_all(descriptors)
+        raise ChannelError("a message that makes no sense") from error
 
 
 def close_all(descriptors: Sequence[int]) -> None:

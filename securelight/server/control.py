@@ -6,9 +6,13 @@ JSON each way.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,9 @@ from securelight.model.errors import SecurelightError
 
 REQUEST_BYTES = 1024
 """The longest command."""
-ANSWER_SECONDS = 60.0
-"""How long a command waits for its answer: a reload starts every worker anew."""
+ANSWER_SECONDS = 120.0
+"""How long a command waits for its answer: a reload starts every worker anew, perhaps behind another reload."""
+_PROBE_SECONDS = 2.0
 _PATH_BYTES = 100
 """A little below what sockaddr_un holds; longer paths go through /proc/self/fd."""
 
@@ -53,34 +58,49 @@ def listen(path: Path) -> socket.socket:
     """
     sock = socket.socket(socket.AF_UNIX)
     try:
-        if path.is_socket():
-            _remove_stale(path)
-        with _Address(path) as address:
+        with _locked(path.parent), _Address(path) as address:
+            if path.is_socket():
+                _remove_stale(path)
             before = os.umask(0o177)
             try:
                 sock.bind(address)
             finally:
                 os.umask(before)
-        sock.listen(8)
+            sock.listen(8)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise ControlError(f"{path}: the control socket cannot be made: {error.strerror}") from error
+        why = "something else has its name" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ControlError(f"{path}: the control socket cannot be made: {why}") from error
     except BaseException:
         sock.close()
         raise
     return sock
 
 
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Of two servers that start at the same time, one looks and binds before the other looks."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _remove_stale(path: Path) -> None:
     probe = socket.socket(socket.AF_UNIX)
+    probe.settimeout(_PROBE_SECONDS)
     try:
         with _Address(path) as address:
             probe.connect(address)
-    except OSError:
+    except ConnectionRefusedError:
         path.unlink(missing_ok=True)  # its server was killed
+    except TimeoutError as error:
+        raise ControlError(f"{path}: a server that does not answer has this control socket") from error
     else:
-        raise ControlError(f"{path}: a securelight is running with this configuration already")
+        raise ControlError(f"{path}: a server is running with this configuration already; see securelight reload, stop")
     finally:
         probe.close()
 

@@ -44,7 +44,8 @@ class Listener:
         self._service: Service | None = None
         self._accepting = False
         self._draining_since = 0.0
-        self._drained = trio.Event()
+        self.ended = trio.Event()
+        """Set once a drain has let the last connection go."""
 
     async def run(self) -> None:
         """Serve until `drain` has let the last connection go, or until cancelled."""
@@ -56,7 +57,7 @@ class Listener:
             nursery.start_soon(wheel.run)
             nursery.start_soon(self._watch)
             try:
-                await self._drained.wait()
+                await self.ended.wait()
             finally:
                 for connection in tuple(service.connections):
                     connection.close()
@@ -79,7 +80,10 @@ class Listener:
         The caller closes the listening socket, and enforces limits.graceful_stop_seconds.
         """
         service = self._service
-        if service is None or service.draining:
+        if service is None:
+            self.ended.set()
+            return
+        if service.draining:
             return
         for _ in range(_SWEEP_MOST // service.limits.accepts_per_turn + 1):
             if not self._accepting or not self._accept(service):
@@ -98,7 +102,7 @@ class Listener:
                 if connection.active_at <= quiet_since:
                     connection.goodbye()
         if not service.connections:
-            self._drained.set()
+            self.ended.set()
 
     @property
     def connections(self) -> int:

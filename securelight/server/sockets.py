@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from securelight.config.schema import ListenConfig
 from securelight.model.errors import ConfigError
 
 
@@ -70,6 +72,61 @@ def _listen(family: int, kind: int, protocol: int, target: tuple[object, ...], b
         sock.close()
         raise
     return sock
+
+
+class BoundSockets:
+    """The listening sockets of a server, by address; they outlive the workers and the configurations.
+
+    Args:
+        bound: sockets that are bound already, by address; owned from now on.
+    """
+
+    def __init__(self, bound: Mapping[str, list[socket.socket]]) -> None:
+        self._by_address = dict(bound)
+
+    def bind_all(self, listens: Sequence[ListenConfig]) -> list[tuple[ListenConfig, socket.socket]]:
+        """The sockets of `listens`; what is not bound yet is bound, all of it or nothing.
+
+        Errors: ConfigError, naming the address and, as far as that can be seen, who has it.
+        """
+        fresh: dict[str, list[socket.socket]] = {}
+        result: list[tuple[ListenConfig, socket.socket]] = []
+        try:
+            for listen in listens:
+                address = listen.address
+                sockets = self._by_address.get(address) or fresh.get(address)
+                if sockets is None:
+                    try:
+                        sockets = fresh[address] = bind(address, listen.backlog)
+                    except OSError as error:
+                        raise ConfigError(f"listen {address}", _why_not(address, error)) from error
+                result += [(listen, sock) for sock in sockets]
+        except BaseException:
+            BoundSockets(fresh).close()
+            raise
+        self._by_address.update(fresh)
+        return result
+
+    def keep(self, addresses: Collection[str]) -> None:
+        """Close those of all other addresses."""
+        for address in [address for address in self._by_address if address not in addresses]:
+            for sock in self._by_address.pop(address):
+                sock.close()
+
+    def close(self) -> None:
+        """Close all."""
+        self.keep(())
+
+
+def _why_not(address: str, error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "needs more rights: use a port above 1023, start as root with server.user set, or setcap"
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot be used: {error.strerror}"
+    owner = who_listens(parse_address(address)[1])
+    if owner.endswith(f"(process {os.getpid()})"):
+        return "overlaps an address of this server on the same port; that change takes a restart"
+    return f"is taken by {owner or 'another process'}"
 
 
 def who_listens(port: int) -> str:

@@ -1,11 +1,12 @@
 """One worker process: drops privileges, imports applications, compiles the sites, then serves in one `trio.run`.
 
-It is forked from the supervisor with the sockets bound and the TLS contexts made. It reports READY only when it can
-serve, and lives until it is told to drain or the supervisor is gone.
+It is forked from the supervisor with the sockets bound and the TLS contexts made. It reports READY when it can serve,
+accepts once it is told to, and lives until it is told to drain, is sent SIGTERM, or the supervisor is gone.
 """
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -22,12 +23,13 @@ from securelight.files.content_cache import ContentCache
 from securelight.model.errors import ConfigError, SecurelightError
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
 from securelight.protocol.engine import choose
-from securelight.server import channel
+from securelight.server import channel, signals
 from securelight.server.access_log import AccessLog
 from securelight.server.deadlines import Wheel
 from securelight.server.event_log import event_log
 from securelight.server.fence import Fence
 from securelight.server.listener import Listener
+from securelight.server.log_file import close_log
 from securelight.server.plain_http import redirecting_sites
 from securelight.server.reactor import Reactor
 from securelight.server.service import Service
@@ -64,10 +66,7 @@ def main(task: WorkerTask) -> NoReturn:
     """The life of a worker, in the forked child; ends the process."""
     code = 1
     try:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)  # the supervisor decides; a terminal sends Ctrl-C to all of us
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
+        signals.reset_in_worker()
         _drop_privileges(task.config)
         trio.run(Worker(task).run)
         code = 0
@@ -102,13 +101,19 @@ def _drop_privileges(config: Config) -> None:
         group_id = grp.getgrnam(group).gr_gid if group else account.pw_gid if account else os.getgid()
     except KeyError as error:
         raise ConfigError("server.user", f"there is no such user or group: {error}") from error
+    if os.geteuid() != 0 and (account is None or account.pw_uid == os.geteuid()) and group_id == os.getegid():
+        return  # that is who we are already
     try:
-        os.setgroups([])
+        if account is not None:
+            os.initgroups(account.pw_name, group_id)
+        else:
+            os.setgroups([])
         os.setgid(group_id)
         if account is not None:
             os.setuid(account.pw_uid)
     except OSError as error:
-        raise ConfigError("server.user", f"cannot become {user or group}: {error.strerror}") from error
+        why = "only root can" if error.errno == errno.EPERM else error.strerror
+        raise ConfigError("server.user", f"cannot become {user or group}: {why}") from error
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -127,32 +132,39 @@ class Worker:
         self._access_log = AccessLog(task.log_descriptor, task.config.server.access_log.format)
         self._engines = choose(task.config.server.engine)
         self._threads = trio.CapacityLimiter(self._limits.worker_threads)
+        self._starting = trio.CancelScope()
+        self._serve_told = trio.Event()
         self._drain = trio.Event()
         context = BuildContext(self._limits, ContentCache(self._limits), self._events)
         self._sites = compile_sites(task.config, task.features, context)
         self._side_services = context.services
 
     async def run(self) -> None:
-        """Serve until drained.
+        """Start what runs beside the requests, say READY, wait to be told to serve, and serve until drained.
 
         Errors: whatever stops a side service before it is ready.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._access_log.run)
-            for service in self._side_services:
-                await nursery.start(self._run_side_service, service)
-            listeners = [
-                Listener(sock, self._service_maker(listen, sock.getsockname()[1]))
-                for listen, sock in self._task.listens
-            ]
-            async with trio.open_nursery() as serving:
-                for listener in listeners:
-                    serving.start_soon(listener.run)
-                nursery.start_soon(self._stop_when_told, listeners, serving.cancel_scope)
-                nursery.start_soon(self._follow_supervisor)
-                nursery.start_soon(self._follow_signals)
+            nursery.start_soon(self._follow_supervisor)
+            nursery.start_soon(self._follow_signals)
+            with self._starting:
+                for service in self._side_services:
+                    await nursery.start(self._run_side_service, service)
                 channel.send(self._task.end, "ready")
+                await self._serve_told.wait()
+            if not self._drain.is_set():
+                await self._serve()
             nursery.cancel_scope.cancel()
+
+    async def _serve(self) -> None:
+        listeners = [
+            Listener(sock, self._service_maker(listen, sock.getsockname()[1])) for listen, sock in self._task.listens
+        ]
+        async with trio.open_nursery() as serving:
+            for listener in listeners:
+                serving.start_soon(listener.run)
+            serving.start_soon(self._stop_when_told, listeners, serving.cancel_scope)
 
     async def _run_side_service(
         self, service: SideService, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -184,11 +196,19 @@ class Worker:
         await self._drain.wait()
         for listener in listeners:
             listener.drain()
-        await trio.sleep(self._limits.graceful_stop_seconds)
-        cut = sum(listener.connections for listener in listeners)
-        if cut:
+        for _listen, sock in self._task.listens:
+            sock.close()  # where nobody else listens, clients are refused at once instead of left to wait
+        with trio.move_on_after(self._limits.graceful_stop_seconds) as limit:
+            for listener in listeners:
+                await listener.ended.wait()
+        if limit.cancelled_caught:
+            cut = sum(listener.connections for listener in listeners)
             self._events.warning("connections cut at the end of the graceful stop", connections=cut)
         serving.cancel()
+
+    def _begin_drain(self) -> None:
+        self._drain.set()
+        self._starting.cancel()
 
     async def _follow_supervisor(self) -> None:
         end = self._task.end
@@ -199,15 +219,17 @@ class Worker:
             except BlockingIOError:
                 continue
             if message is None:
-                self._drain.set()
+                self._begin_drain()
                 return
             self._act_on(message)
 
     def _act_on(self, message: channel.Message) -> None:
-        if message.kind == "drain":
-            self._drain.set()
+        if message.kind == "serve":
+            self._serve_told.set()
+        elif message.kind == "drain":
+            self._begin_drain()
         elif message.kind == "reopen":
-            os.close(self._access_log.reopen(message.descriptors[0]))
+            close_log(self._access_log.reopen(message.descriptors[0]))
             return
         elif message.kind == "certificate":
             try:
@@ -219,6 +241,7 @@ class Worker:
         channel.close_all(message.descriptors)
 
     async def _follow_signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            async for _number in signals:
-                self._drain.set()
+        with trio.open_signal_receiver(signal.SIGTERM) as received:
+            async for _number in received:
+                channel.send(self._task.end, "leaving")
+                self._begin_drain()
