@@ -117,17 +117,17 @@ class HttpSession:
         facts = Facts(self._peer.address)
         try:
             result = run(self._sites, request, facts)
+            if isinstance(result, Response):
+                self.answer(request, facts, result, started)
+            else:
+                self._defer(request, facts, result, started)
         except Exception as error:
             facts.error_id = self.service.fence.report(
                 error, "answering", method=request.method, target=request.target.decode("ascii", "replace")
             )
-            result = error_response(Refusal(500), facts.error_id)
+            self.answer(request, facts, error_response(Refusal(500), facts.error_id), started)
         if self.requests == self.service.limits.requests_per_connection and self.adapter is not None:
             self.adapter.goodbye()
-        if type(result) is Response:
-            self.answer(request, facts, result, started)
-        else:
-            self._defer(request, facts, result, started)
 
     def answer(self, request: Request, facts: Facts, response: Response, started: float) -> None:
         """Send a complete response: at once if it is small, by a BodySender if not. Owns the response's files."""

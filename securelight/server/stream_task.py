@@ -8,7 +8,7 @@ through the fence, and where the answer has begun already the stream is broken o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -269,29 +269,34 @@ class Stream:
     async def run_outcome(self, outcome: Outcome) -> None:
         """Wait for the outcome's answer and send it. The task's main function; never raises but for cancellation."""
         self._outcome = outcome
-        limits = self._session.service.limits
-        self.scope.deadline = trio.current_time() + limits.handler_seconds
-        with self.scope:
-            try:
-                response = await self._resolve(outcome)
-                if response is not None:
-                    await self._answer(response)
-            except Refusal as refusal:
-                await self._refused(refusal)
-            except Exception as error:
-                await self._failed(error)
-        if self.scope.cancelled_caught and not self.gone and not self.answered and not self.begun:
-            self._begin_error(Refusal(504, "The application took too long."))
-        self._session.stream_done(self)
+        self.scope.deadline = trio.current_time() + self._session.service.limits.handler_seconds
+        await self._run(lambda: self._resolve_and_answer(outcome))
 
     async def run_body(self, response: Response) -> None:
         """Send an answer whose body has to be waited for. The task's main function, as above."""
-        with self.scope:
-            try:
-                await self._answer(response)
-            except Exception as error:
-                await self._failed(error)
-        self._session.stream_done(self)
+        await self._run(lambda: self._answer(response))
+
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """The fence: whatever happens in `work`, or in telling the client of it, ends with this stream."""
+        try:
+            with self.scope:
+                try:
+                    await work()
+                except Refusal as refusal:
+                    await self._refused(refusal)
+                except Exception as error:
+                    self._failed(error)
+            if self.scope.cancelled_caught and not self.gone and not self.begun:
+                self._begin_error(Refusal(504, "The application took too long."))
+        except Exception as error:
+            self._session.service.fence.report(error, "ending a stream")
+        finally:
+            self._session.stream_done(self)
+
+    async def _resolve_and_answer(self, outcome: Outcome) -> None:
+        response = await self._resolve(outcome)
+        if response is not None:
+            await self._answer(response)
 
     async def _resolve(self, outcome: Outcome) -> Response | None:
         """The final response; None if the handler has sent it itself."""
@@ -346,7 +351,7 @@ class Stream:
             response = refuse(outcome, refusal) if outcome is not None else error_response(refusal)
             await self._answer(response)
 
-    async def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         """Our failure, or an application's: a traceback in the log, an id for the client."""
         if isinstance(error, ClientDisconnected) or (self.gone and isinstance(error, OSError)):
             return
