@@ -41,11 +41,14 @@ class Connection:
 
     __slots__ = (
         "_active_at", "_closing_since", "_descriptor", "_drained_bytes", "_head_since", "_mask", "_opening",
-        "_out_bytes", "_pace", "_peer", "_service", "_session", "_transport", "closed",
+        "_out_bytes", "_pace", "_peer", "_reads_on", "_service", "_session", "_transport", "closed", "scheduled",
     )  # fmt: skip
 
     def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
         self.closed = False
+        self.scheduled = False
+        self._reads_on = False
+        """The last turn ran out of budget: there may be more in the socket, or in what was read of it."""
         self._service = service
         self._active_at = monotonic()
         self._transport = Transport(sock)
@@ -68,19 +71,29 @@ class Connection:
         if mask & _GONE or (mask & _END and not mask & _IN):
             self.close()
         else:
-            self.on_turn()
+            self._turn(reading=True)
 
     def on_turn(self) -> None:
-        """See server.reactor.Stepped."""
+        """See server.reactor.Stepped. Reads only what no readiness of the socket will tell of."""
         if self.closed:
             return
+        session = self._session
+        self._turn(
+            reading=session is None
+            or self._reads_on
+            or bool(session.held)
+            or self._transport.holds_input
+            or (session.adapter is not None and session.adapter.input_ready)
+        )
+
+    def _turn(self, *, reading: bool) -> None:
         try:
             if self._closing_since:
                 self._drain()
             elif (self._opening is None or self._open()) and self._transport.flush():
                 session = self._session
                 assert session is not None
-                if self._receive(session):
+                if not reading or self._receive(session):
                     self._send(session)
                 else:
                     self._peer_ended(session)
@@ -149,6 +162,7 @@ class Connection:
         adapter, transport, limits = session.adapter, self._transport, self._service.limits
         assert adapter is not None
         begun = session.requests
+        self._reads_on = False
         session.turn_requests = limits.requests_per_turn
         if session.held:
             held, session.held = session.held, ()
@@ -159,6 +173,7 @@ class Connection:
             while adapter.input_ready and session.turn_requests:
                 session.handle(adapter.receive(b""))
             if session.held or adapter.input_ready or budget <= 0:
+                self._reads_on = True
                 self._service.reactor.schedule(self)
                 break
             if not self._reads(session):
@@ -319,7 +334,9 @@ class Connection:
             self.close()
             return 0
         if session.check_paces(now) or self._transport.pending is not None:
-            due = now + min(_BUSY_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds)
+            due = now + min(
+                _BUSY_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds, limits.handler_seconds
+            )
         elif not self._head_since:
             idle_due = self._active_at + limits.idle_seconds
             if now >= idle_due:

@@ -400,4 +400,7 @@ class HttpSession:
                 stream.abandon()
             elif (refusal := stream.too_slow(now)) is not None:
                 stream.body_refused(refusal)
+            elif now - stream.started >= limits.handler_seconds and not stream.answered:
+                self.service.fence.count("handler too slow", self._peer.address)
+                stream.give_up()
         return self.busy

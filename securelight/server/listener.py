@@ -43,6 +43,7 @@ class Listener:
         self._make_service = make_service
         self._service: Service | None = None
         self._accepting = False
+        self.scheduled = False
         self._draining_since = 0.0
         self.ended = trio.Event()
         """Set once a drain has let the last connection go."""

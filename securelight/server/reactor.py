@@ -22,7 +22,13 @@ TURN_SECONDS = 0.002
 
 
 class Stepped(Protocol):
-    """What the reactor steps."""
+    """What the reactor steps.
+
+    Attributes:
+        scheduled: it is in the ready list; the reactor's own mark.
+    """
+
+    scheduled: bool
 
     def on_ready(self, mask: int) -> None:
         """The descriptor is ready: `mask` of EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR."""
@@ -61,7 +67,13 @@ class Reactor:
             self._epoll.unregister(descriptor)
 
     def schedule(self, stepped: Stepped) -> None:
-        """Give `stepped` a turn soon: in this round if one is under way, otherwise as soon as Trio gets to it."""
+        """Give `stepped` a turn soon: in this round if one is under way, otherwise as soon as Trio gets to it.
+
+        However often it is asked for until then, it is one turn, so that what many streams say goes out together.
+        """
+        if stepped.scheduled:
+            return
+        stepped.scheduled = True
         self._ready.append(stepped)
         if self._turner is not None and not self._polling:
             trio.lowlevel.reschedule(self._turner)
@@ -105,6 +117,7 @@ class Reactor:
         """One turn for each that is in the list now; those that schedule themselves again come next time."""
         for _ in range(len(self._ready)):
             one = self._ready.popleft()
+            one.scheduled = False
             try:
                 one.on_turn()
             except Exception as error:

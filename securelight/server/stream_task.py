@@ -71,29 +71,9 @@ class Stream:
     """
 
     __slots__ = (
-        "_buffer",
-        "_disconnected",
-        "_fault",
-        "_outcome",
-        "_reader",
-        "_received_bytes",
-        "_session",
-        "_trailers",
-        "_waited_seconds",
-        "_waiting_since",
-        "_whole",
-        "answered",
-        "begun",
-        "buffered_bytes",
-        "facts",
-        "gone",
-        "pace",
-        "request",
-        "scope",
-        "sent_bytes",
-        "started",
-        "status",
-        "writer",
+        "_buffer", "_disconnected", "_fault", "_outcome", "_overdue", "_reader", "_received_bytes", "_session",
+        "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun", "buffered_bytes", "facts",
+        "gone", "pace", "request", "scope", "sent_bytes", "started", "status", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
@@ -116,6 +96,7 @@ class Stream:
         self._disconnected: trio.Event | None = None
         self._fault: Refusal | None = None
         self._trailers: Fields = ()
+        self._overdue = False
         self._whole = not request.has_body
         self._received_bytes = 0
         self._waited_seconds = 0.0
@@ -155,6 +136,11 @@ class Stream:
         self.gone = True
         if self._disconnected is not None:
             self._disconnected.set()
+        self.scope.cancel()
+
+    def give_up(self) -> None:
+        """The handler has taken longer than limits.handler_seconds: 504, or a broken answer if one has begun."""
+        self._overdue = True
         self.scope.cancel()
 
     def too_slow(self, now: float) -> Refusal | None:
@@ -269,7 +255,6 @@ class Stream:
     async def run_outcome(self, outcome: Outcome) -> None:
         """Wait for the outcome's answer and send it. The task's main function; never raises but for cancellation."""
         self._outcome = outcome
-        self.scope.deadline = trio.current_time() + self._session.service.limits.handler_seconds
         await self._run(lambda: self._resolve_and_answer(outcome))
 
     async def run_body(self, response: Response) -> None:
@@ -286,7 +271,7 @@ class Stream:
                     await self._refused(refusal)
                 except Exception as error:
                     self._failed(error)
-            if self.scope.cancelled_caught and not self.gone and not self.begun:
+            if self._overdue and not self.gone and not self.begun:
                 self._begin_error(Refusal(504, "The application took too long."))
         except Exception as error:
             self._session.service.fence.report(error, "ending a stream")

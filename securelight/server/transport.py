@@ -78,6 +78,11 @@ class Transport:
             if data != b"":
                 return data
 
+    @property
+    def holds_input(self) -> bool:
+        """True while something was read from the socket and not yet given out."""
+        return self.session is not None and self.session.holds_input
+
     def exhausted(self) -> bool:
         """True if the last `receive` gave all there was, so that the next would only say so; ask after each."""
         if self._socket_empty and (self.session is None or not self.session.holds_input):
