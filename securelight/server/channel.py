@@ -1,8 +1,8 @@
 """Messages between the supervisor and one worker, over a socket pair: small JSON objects, some with descriptors.
 
 From the worker: `ready`, `failed` (with text), `leaving` (it drains by itself). To the worker: `serve`, `drain`,
-`reopen` (with a log descriptor), `certificate` (with the descriptors of a chain and a key). The end of the stream means that the
-other side is gone.
+`reopen` (with a log descriptor), `certificate` (with the descriptors of a chain and a key). The end of the stream means
+that the other side is gone.
 """
 
 from __future__ import annotations

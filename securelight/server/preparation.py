@@ -6,12 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securelight.config.schema import Config
+from securelight.model.errors import CertificateError, SecurelightError
 from securelight.pipeline.compile import Feature
 from securelight.server.generation import Generation
 from securelight.server.log_file import close_log, open_log
 from securelight.server.sockets import BoundSockets
 from securelight.tls.identity import TlsSite, build_identities
+from securelight.tls.key_pair import prove, read_pair
 from securelight.tls.reload import CertificateWatcher
+
+
+class FaultyCertificates(SecurelightError):
+    """Certificates that cannot be served, one line for each."""
 
 
 def prepare(config: Config, features: Sequence[Feature], sockets: BoundSockets) -> Generation:
@@ -22,7 +28,7 @@ def prepare(config: Config, features: Sequence[Feature], sockets: BoundSockets) 
         features: the feature table.
         sockets: those that are bound; new ones are added, none if anything fails.
 
-    Errors: ConfigError, CertificateError.
+    Errors: ConfigError, FaultyCertificates.
     """
     sites = [
         TlsSite(
@@ -34,7 +40,10 @@ def prepare(config: Config, features: Sequence[Feature], sockets: BoundSockets) 
         for site in config.sites
     ]
     watcher = CertificateWatcher(dict.fromkeys(pair for site in sites for pair in site.certificates))
-    identities = build_identities(sites)
+    try:
+        identities = build_identities(sites)
+    except CertificateError as error:
+        raise FaultyCertificates(_all_faults(sites) or str(error)) from error
     log_descriptor = open_log(config)
     try:
         listens = sockets.bind_all(config.listens)
@@ -42,3 +51,13 @@ def prepare(config: Config, features: Sequence[Feature], sockets: BoundSockets) 
         close_log(log_descriptor)
         raise
     return Generation(config, features, listens, identities, watcher, log_descriptor)
+
+
+def _all_faults(sites: Sequence[TlsSite]) -> str:
+    faults = []
+    for chain, key in dict.fromkeys(pair for site in sites for pair in site.certificates):
+        try:
+            prove(*read_pair((chain, key)), chain_name=str(chain), key_name=str(key))
+        except CertificateError as error:
+            faults.append(str(error))
+    return "\n".join(faults)

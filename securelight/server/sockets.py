@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -123,10 +124,10 @@ def _why_not(address: str, error: OSError) -> str:
         return "needs more rights: use a port above 1023, start as root with server.user set, or setcap"
     if error.errno != errno.EADDRINUSE:
         return f"cannot be used: {error.strerror}"
-    owner = who_listens(parse_address(address)[1])
-    if owner.endswith(f"(process {os.getpid()})"):
+    port = parse_address(address)[1]
+    if _holds_one(Path("/proc/self"), _listening_inodes(port)):
         return "overlaps an address of this server on the same port; that change takes a restart"
-    return f"is taken by {owner or 'another process'}"
+    return f"is taken by {who_listens(port) or 'another process'}"
 
 
 def who_listens(port: int) -> str:
@@ -135,16 +136,19 @@ def who_listens(port: int) -> str:
     if not inodes:
         return ""
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            for descriptor in (process / "fd").iterdir():
-                if os.readlink(descriptor).removeprefix("socket:[").removesuffix("]") in inodes:
-                    name = (process / "comm").read_text().strip()
-                    return f"{name} (process {process.name})"
-        except OSError:
-            continue  # another user's process, or gone already
+        if process.name.isdigit() and _holds_one(process, inodes):
+            with contextlib.suppress(OSError):  # gone already
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
     return ""
+
+
+def _holds_one(process: Path, inodes: set[str]) -> bool:
+    """Whether a process has one of these sockets; False if it is another user's and does not say."""
+    try:
+        found = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
+    except OSError:
+        return False
+    return not inodes.isdisjoint(one.removeprefix("socket:[").removesuffix("]") for one in found)
 
 
 def _listening_inodes(port: int) -> set[str]:
