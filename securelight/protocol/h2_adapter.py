@@ -8,7 +8,7 @@ subclassed in three places that its public interface does not reach, which is wh
   the peer acknowledges our SETTINGS, and has none for the number of fields (CVE-2016-6581, CVE-2026-49975);
 - its content-length checks are left out, as trailers switch them off and a bad number ends the connection;
 - it does not shut itself down after a connection error, so that answers under way still go out before the GOAWAY,
-  which is written by http2_base.
+  which is written by http2_adapter.
 
 h2 refuses data beyond the peer's windows: it is held here, and sent as they open, one frame a stream and turn.
 """
@@ -37,7 +37,8 @@ from securelight.protocol.frame_walk import (
     PREFACE,
     WINDOW_UPDATE,
 )
-from securelight.protocol.http2_base import DEFAULT_WINDOW, Http2Adapter, Http2Stream
+from securelight.protocol.http2_adapter import Http2Adapter
+from securelight.protocol.http2_output import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
     from securelight.protocol.events import Event
+    from securelight.protocol.http2_stream import Http2Stream
 
 ENCODER_TABLE_BYTES = 4_096
 """Our compression table, whatever larger one the peer offers memory for."""
@@ -107,7 +109,7 @@ class _Engine(H2Connection):
         return [], [event]
 
     def _terminate_connection(self, error_code: ErrorCodes) -> None:
-        """Leave the GOAWAY to http2_base."""
+        """Leave the GOAWAY to http2_adapter."""
 
 
 class _Held:

@@ -21,7 +21,8 @@ from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
 from securelight.protocol.events import RequestRefused, StreamAborted
 from securelight.protocol.frame_walk import FRAME_HEADER_BYTES, GOAWAY, HEAD_SLACK
-from securelight.protocol.http2_base import DEFAULT_WINDOW, Http2Adapter, Http2Stream
+from securelight.protocol.http2_adapter import Http2Adapter
+from securelight.protocol.http2_output import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
     from securelight.protocol.events import Event
+    from securelight.protocol.http2_stream import Http2Stream
 
 PROBE_BYTES = 65_536
 """Output that is taken to bring a refused frame to light: resets and GOAWAY go before DATA."""

@@ -22,6 +22,7 @@ from hyperframe.frame import (
 
 from securelight.model.limits import Limits
 from securelight.model.request import Peer, Request, TlsFacts
+from securelight.model.response import Response
 from securelight.protocol.events import (
     BodyEnded,
     BodyReceived,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from securelight.protocol.events import Event
-    from securelight.protocol.http2_base import Http2Adapter
+    from securelight.protocol.http2_adapter import Http2Adapter
 
 PEER = Peer("192.0.2.1", 4711, tls=TlsFacts(version="TLSv1.3", alpn="h2"))
 LIMITS = Limits()
@@ -46,6 +47,7 @@ ENGINES: list[type[Http2Adapter]] = [H2Adapter, Nghttp2Adapter]
 
 GET = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"a.test")]
 POST = [(b":method", b"POST"), *GET[1:]]
+OK = Response(200, ((b"content-type", b"text/plain"),), b"hello")
 
 
 class Clock:
@@ -187,6 +189,12 @@ class Client:
         return [(frame.last_stream_id, frame.error_code) for frame in self.frames if isinstance(frame, GoAwayFrame)]
 
 
+def one_request(events: list[Event]) -> Request:
+    (request,) = events
+    assert isinstance(request, Request)
+    return request
+
+
 def outline(events: Iterable[Event]) -> list[tuple[Any, ...]]:
     """What the events say, in a form that can be compared."""
     result: list[tuple[Any, ...]] = []
@@ -213,7 +221,8 @@ def outline(events: Iterable[Event]) -> list[tuple[Any, ...]]:
 
 
 __all__ = [
-    "ENGINES", "GET", "LIMITS", "PEER", "POST", "PREFACE", "Client", "Clock", "ContinuationFrame", "DataFrame",
+    "ENGINES", "GET", "LIMITS", "OK", "PEER", "POST", "PREFACE", "Client", "Clock", "ContinuationFrame", "DataFrame",
     "ExtensionFrame", "GoAwayFrame", "HeadersFrame", "PingFrame", "PriorityFrame", "RstStreamFrame", "SettingsFrame",
-    "WindowUpdateFrame", "data", "goaway", "outline", "ping", "raw_frame", "reset", "settings", "window_update",
+    "WindowUpdateFrame", "data", "goaway", "one_request", "outline", "ping", "raw_frame", "reset", "settings",
+    "window_update",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from securelight.protocol.events import Event
-    from securelight.protocol.http2_base import Http2Adapter
+    from securelight.protocol.http2_adapter import Http2Adapter
 
 Engine = type["Http2Adapter"]
 SMALL = dataclasses.replace(LIMITS, stream_resets=5, stream_resets_per_second=2, control_frames=10)

@@ -47,7 +47,7 @@ from tests.protocol.http2_support import (
 )
 
 if TYPE_CHECKING:
-    from securelight.protocol.http2_base import Http2Adapter
+    from securelight.protocol.http2_adapter import Http2Adapter
 
 COMPRESSION_FAULTS = {Http2Code.COMPRESSION_ERROR}
 

@@ -1,0 +1,239 @@
+"""The answering half of both HTTP/2 adapters, and with http2_requests the whole of what they share.
+
+Owns: response heads and bodies on their way to the engine, what becomes of a request that was answered before its end,
+SETTINGS and GOAWAY. The engines own header compression, flow control and the order of output. A subclass says how to do
+the few things that `_send_head` and its like name.
+
+Bytes of ours (GOAWAY, WINDOW_UPDATE for dropped DATA) go out when the engine has nothing more to say, because only then
+is its output known to end with a whole frame. For the same reason everything that was answered goes out before a
+GOAWAY that ends the connection.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from typing import TYPE_CHECKING
+
+from securelight.model.dates import current_date
+from securelight.model.errors import Http2Code
+from securelight.protocol.frame_walk import MAX_FRAME_BYTES
+from securelight.protocol.http2_output import HIGHEST_STREAM_ID, goaway, response_fields, server_preface, window_update
+from securelight.protocol.http2_requests import Http2Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securelight.model.headers import Field, Fields
+    from securelight.model.limits import Limits
+    from securelight.model.request import Peer
+    from securelight.model.response import Response
+    from securelight.protocol.http2_stream import Http2Stream
+
+DISCARDING_STREAMS = 8
+"""How many streams of a connection may wait at once for the end of a request that is answered already."""
+
+
+class Http2Adapter(Http2Requests):
+    """A ProtocolAdapter for HTTP/2, without its engine. Its arguments are those of Http2Requests."""
+
+    __slots__ = ("_announced", "_discarding", "_finishing", "_ours", "_ready")
+
+    def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(peer, limits, clock)
+        self._finishing: list[int] = []
+        """Streams whose response was given whole while their request had not ended."""
+        self._discarding: dict[int, float] = {}
+        """Those of them whose response is out, oldest first -> when they are reset if the request still goes on."""
+        self._ready = b""
+        """What goes out before anything else of the engine."""
+        self._ours = b""
+        """Frames of ours that wait for the engine's output to be at the end of a frame."""
+        self._announced = False
+
+    # What the engine does
+
+    @abc.abstractmethod
+    def _send_head(self, stream_id: int, fields: list[Field], end: bool) -> None: ...
+
+    @abc.abstractmethod
+    def _send_data(self, stream_id: int, data: bytes, end: bool) -> None: ...
+
+    @abc.abstractmethod
+    def _send_trailers(self, stream_id: int, fields: Fields) -> None: ...
+
+    @abc.abstractmethod
+    def _send_interim(self, stream_id: int, fields: list[Field]) -> None: ...
+
+    @abc.abstractmethod
+    def _window(self, stream_id: int) -> int:
+        """How many bytes the peer lets us send now, on the stream and on the connection; may be negative."""
+
+    @abc.abstractmethod
+    def _queued(self, stream_id: int) -> int:
+        """Body bytes that were given to `_send_data` and not taken out."""
+
+    @abc.abstractmethod
+    def _engine_output(self, limit: int) -> bytes:
+        """At most `limit` bytes. If there are fewer, the engine has nothing more to say now."""
+
+    @abc.abstractmethod
+    def _take_turns(self, stream_id: int) -> None:
+        """The response is long, and the client has not said how to rank it: let it take turns with its equals."""
+
+    # ProtocolAdapter
+
+    def start(self) -> None:
+        """See ProtocolAdapter, as for all that follows. Queues SETTINGS and the connection's receive window."""
+        self._ready += server_preface(self._limits)
+
+    def respond(self, stream_id: int, response: Response, data: bytes, *, end: bool) -> None:
+        """Queue the head and what is there of the body."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.responded:
+            return
+        stream.responded = True
+        stream.succeeded = response.status < 300
+        heads = response.heads
+        if heads is None:
+            fields = response_fields(response, current_date())
+        else:
+            date = current_date()
+            kept = heads.get("2")
+            if kept is None or kept[0] is not date:
+                kept = heads["2"] = (date, response_fields(response, date))
+            fields = kept[1]
+        if data:
+            self._send_head(stream_id, fields, False)
+            if not stream.signals and (not end or len(data) > MAX_FRAME_BYTES):
+                self._take_turns(stream_id)
+            self._send_data(stream_id, data, end)
+        else:
+            self._send_head(stream_id, fields, end)
+            if not end and not stream.signals:
+                self._take_turns(stream_id)
+        if end:
+            self._end(stream_id, stream)
+
+    def inform(self, stream_id: int, status: int, fields: Fields) -> None:
+        """Queue an interim response, if the final one has not been given."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.responded:
+            self._send_interim(stream_id, [(b":status", b"%d" % status), *fields])
+
+    def capacity(self, stream_id: int) -> int:
+        """What `write` takes now."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.ended or self._failed:
+            return -1
+        return max(min(self._window(stream_id), self._limits.response_buffer_bytes) - self._queued(stream_id), 0)
+
+    def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
+        """Queue body bytes."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.responded or stream.ended:
+            return
+        if data or end:
+            self._send_data(stream_id, data, end)
+        if end:
+            self._end(stream_id, stream)
+
+    def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
+        """End the response with `fields`."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.responded or stream.ended:
+            return
+        if fields:
+            self._send_trailers(stream_id, fields)
+        else:
+            self._send_data(stream_id, b"", True)
+        self._end(stream_id, stream)
+
+    def announce_shutdown(self) -> None:
+        """Send the shutdown notice: a GOAWAY with the highest stream there can be (RFC 9113, section 6.8)."""
+        if not (self._announced or self._leaving or self._failed):
+            self._announced = True
+            self._ours += goaway(HIGHEST_STREAM_ID, Http2Code.NO_ERROR)
+
+    def goodbye(self) -> None:
+        """Send GOAWAY with the last stream that is served (RFC 9113, section 6.8)."""
+        if not self._leaving and not self._failed:
+            self._leaving = True
+            self._ours += goaway(self._last_stream_id, Http2Code.NO_ERROR)
+
+    def fail(self, code: Http2Code) -> None:
+        """Send GOAWAY after what was answered, and hear nothing more."""
+        if not self._failed:
+            self._failed = True
+            self._ours += goaway(self._last_stream_id, code)
+
+    def take_output(self, limit: int) -> bytes:
+        """The engine's output, then ours."""
+        output = self._engine_output(limit)
+        dry = len(output) < limit
+        if self._ready:
+            output = self._ready + output
+            self._ready = b""
+        if dry:
+            if (self._finishing or self._discarding) and self._finish():
+                output += self._engine_output(limit)
+            if self._owed_bytes and not self._failed:
+                output += window_update(self._owed_bytes)
+                self._owed_bytes = 0
+            if self._ours:
+                output += self._ours
+                self._ours = b""
+        if output:
+            self._flood.sent(len(output))
+        return output
+
+    # Ends of streams
+
+    def _end(self, stream_id: int, stream: Http2Stream) -> None:
+        stream.ended = True
+        if not stream.request_ended:
+            self._finishing.append(stream_id)
+
+    def _finish(self) -> bool:
+        """Look after the streams whose request goes on although it was answered; True if one was reset.
+
+        RFC 9113, section 8.1 lets us reset them at once, but then widespread clients report an error and lose the
+        response. So what comes is discarded while the client makes up its mind to stop: for a short time, for few
+        streams, and within the stream's window, which is not opened any more. Then NO_ERROR. After a success nobody
+        stops, and curl would wait for ever: there it comes at once unless the request may end within the window.
+        """
+        now, limits, discarding = self._clock(), self._limits, self._discarding
+        window = limits.request_body_buffer_bytes
+        waiting = []
+        for stream_id in self._finishing:
+            stream = self._streams.get(stream_id)
+            if stream is None or stream.request_ended:
+                continue
+            if self._queued(stream_id) or self._window(stream_id) <= 0:
+                # Without a window an engine may hold even an empty frame that ends the stream.
+                waiting.append(stream_id)
+            else:
+                stream.discards = True
+                hopeless = stream.succeeded and (stream.announced or 0) > window
+                discarding[stream_id] = now if hopeless else now + limits.closing_seconds
+        self._finishing = waiting
+        held_bytes = 0
+        excess = len(discarding) - DISCARDING_STREAMS
+        finished = False
+        for stream_id in tuple(discarding):
+            stream = self._streams.get(stream_id)
+            if stream is None or stream.request_ended:
+                del discarding[stream_id]
+            elif (
+                self._leaving or self._peer_left or excess > 0 or now >= discarding[stream_id]
+                or stream.uncredited > limits.drain_body_bytes
+                or (stream.succeeded and stream.uncredited >= window)
+                or held_bytes + stream.uncredited > limits.connection_window_bytes // 2
+            ):  # fmt: skip
+                del discarding[stream_id]
+                self._drop(stream_id, Http2Code.NO_ERROR)
+                finished = True
+            else:
+                held_bytes += stream.uncredited
+            excess -= 1
+        return finished
