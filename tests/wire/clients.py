@@ -47,6 +47,8 @@ class Http1:
     def __init__(self, port: int, ca: Path, name: str = "localhost") -> None:
         self.sock = connect(port, ca, "http/1.1", name)
         self.host = f"{name}:{port}"
+        self.cut = False
+        """The connection ended without close_notify."""
         self._buffer = b""
 
     def request(
@@ -65,8 +67,9 @@ class Http1:
 
     def _more(self) -> bool:
         try:
-            data = self.sock.recv(65_536)
+            data = self.sock.recv(262_144)
         except (ssl.SSLEOFError, ConnectionError):
+            self.cut = True
             return False
         self._buffer += data
         return bool(data)
@@ -79,11 +82,25 @@ class Http1:
         return line
 
     def _exactly(self, count: int) -> bytes | None:
-        while len(self._buffer) < count:
-            if not self._more():
-                return None
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        data, whole = self.rest(count)
+        if not whole:
+            self._buffer = data
+            return None
         return data
+
+    def rest(self, count: int) -> tuple[bytes, bool]:
+        """`count` more bytes, or as many as there are; whether those are all."""
+        pieces = [self._buffer]
+        size = len(self._buffer)
+        while size < count:
+            self._buffer = b""
+            if not self._more():
+                return b"".join(pieces), False
+            pieces.append(self._buffer)
+            size += len(self._buffer)
+        data = b"".join(pieces)
+        self._buffer = data[count:]
+        return data[:count], True
 
     def _fields(self) -> dict[str, str]:
         fields: dict[str, str] = {}
@@ -93,8 +110,12 @@ class Http1:
             fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
         return fields
 
-    def answer(self, method: str = "GET") -> Answer:
-        """The next response."""
+    def end_output(self) -> None:
+        """End our direction of the TCP connection, and go on reading."""
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    def read_head(self) -> Answer:
+        """The head of the next response; `reset` is set if the connection ended instead."""
         answer = Answer()
         while True:
             line = self._line()
@@ -108,7 +129,14 @@ class Http1:
                 answer.interim.append((int(status), fields))
                 continue
             answer.status, answer.headers = int(status), fields
-            break
+            return answer
+
+    def answer(self, method: str = "GET") -> Answer:
+        """The next response."""
+        answer = self.read_head()
+        if answer.reset is not None:
+            return answer
+        fields = answer.headers
         if method == "HEAD" or answer.status in (204, 304):
             return answer
         if fields.get("transfer-encoding") == "chunked":
@@ -208,6 +236,10 @@ class Http2:
             self.send_body(stream_id, body)
         return self.answer(stream_id)
 
+    def pending(self, stream_id: int) -> Answer:
+        """What has come of an answer so far."""
+        return self._answers[stream_id]
+
     def answer(self, stream_id: int) -> Answer:
         """The whole response of `stream_id`, waited for."""
         while stream_id not in self.finished:
@@ -255,3 +287,6 @@ class Http2:
 
     def close(self) -> None:
         self.sock.close()
+
+
+Client = Http1 | Http2

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.certificates import TestCertificates
+
+T = TypeVar("T")
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -63,7 +65,7 @@ class ServerProcess:
         """The first line of the access log that holds `text`, waited for."""
         return self._wait(lambda: [one for one in self.access_lines() if text in one], text, seconds, 1)
 
-    def _wait(self, look: Any, what: str, seconds: float, count: int) -> Any:
+    def _wait(self, look: Callable[[], list[T]], what: str, seconds: float, count: int) -> T:
         deadline = time.monotonic() + seconds
         while True:
             found = look()
@@ -105,9 +107,10 @@ def write_config(
     workers: int = 1,
     limits: str = "",
     log_format: str = "combined",
+    hosts: str = '"*"',
     extra: str = "",
 ) -> Path:
-    """A configuration with one site for every name. `site` is TOML inside [[site]]; `extra` stands at the end."""
+    """A configuration with one site. `site` is TOML inside [[site]]; `extra` stands at the end."""
     path = directory / "securelight.toml"
     path.write_text(f"""
 [server]
@@ -126,7 +129,7 @@ file = "access.log"
 address = "127.0.0.1:0"
 
 [[site]]
-hosts = ["*"]
+hosts = [{hosts}]
 {site}
 
 [[site.certificate]]
@@ -146,3 +149,15 @@ def running(directory: Path, environment: Mapping[str, str] | None = None) -> It
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def serving(directory: Path, *, errors: int = 0) -> Iterator[ServerProcess]:
+    """As `running`; at the end the server must stop by itself, and have logged exactly `errors` events as errors."""
+    with running(directory) as server:
+        yield server
+    assert server.process.returncode == 0
+    found = [event for event in server.events() if event.get("level") in ("error", "critical")]
+    assert len(found) == errors, found
+    text = server.events_path.read_text()
+    assert "Traceback" not in text or errors, text[-4000:]
