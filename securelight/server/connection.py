@@ -40,8 +40,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_active_at", "_closing_since", "_descriptor", "_drained_bytes", "_head_since", "_mask", "_opening",
-        "_out_bytes", "_pace", "_peer", "_reads_on", "_service", "_session", "_transport", "closed", "scheduled",
+        "_active_at", "_closing_since", "_descriptor", "_drained_bytes", "_end_in_sight", "_head_since", "_input_ended",
+        "_mask", "_opening", "_out_bytes", "_pace", "_peer", "_reads_on", "_service", "_session", "_transport",
+        "closed", "scheduled",
     )  # fmt: skip
 
     def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
@@ -58,6 +59,7 @@ class Connection:
         self._pace: Pace | None = None
         self._out_bytes = self._drained_bytes = 0
         self._head_since = self._closing_since = 0.0
+        self._input_ended = self._end_in_sight = False
         self._mask = _IN
         self._descriptor = sock.fileno()
         service.connections.add(self)
@@ -68,10 +70,20 @@ class Connection:
 
     def on_ready(self, mask: int) -> None:
         """See server.reactor.Stepped."""
-        if mask & _GONE or (mask & _END and not mask & _IN):
+        if mask & _GONE:
             self.close()
+        elif mask & _END and not mask & _IN:
+            self._end_seen()
         else:
             self._turn(reading=True)
+
+    def _end_seen(self) -> None:
+        """The client has ended its side while we do not read: there may be requests before the end of its input."""
+        if self._session is None or self._session.streams:
+            self.close()
+        else:
+            self._end_in_sight = True
+            self._wait()
 
     def on_turn(self) -> None:
         """See server.reactor.Stepped. Reads only what no readiness of the socket will tell of."""
@@ -111,16 +123,19 @@ class Connection:
             mask = _OUT
         elif session is None or self._closing_since or self._reads(session):
             mask = _IN
+        elif self._input_ended or (self._end_in_sight and not session.streams):
+            mask = 0
         else:
             mask = _END
         if mask != self._mask:
             self._mask = mask
             self._service.reactor.modify(self._descriptor, mask)
 
-    @staticmethod
-    def _reads(session: HttpSession) -> bool:
+    def _reads(self, session: HttpSession) -> bool:
         adapter = session.adapter
-        return not (session.paused or session.held or adapter is None or adapter.closing) and adapter.wants_input
+        if adapter is None or adapter.closing or self._input_ended:
+            return False
+        return adapter.wants_input and not session.paused and not session.held
 
     # The beginning.
 
@@ -212,6 +227,8 @@ class Connection:
             if not session.senders or not session.fill(limit):
                 if adapter.closing and not session.busy:
                     self._end_when_sent()
+                elif adapter.input_ready:
+                    self._service.reactor.schedule(self)  # the next of the pipelined requests
                 break
         if session.writers:
             session.wake_writers()
@@ -221,12 +238,13 @@ class Connection:
             self._end()
 
     def _peer_ended(self, session: HttpSession) -> None:
-        """The client will send nothing more. Who hangs up does not wait for an answer that is not there yet."""
+        """The client will send nothing more. It gets the answers that are there; it does not wait for others."""
         adapter = session.adapter
         assert adapter is not None
+        self._input_ended = True
         session.handle(adapter.receive_end())
-        self._send_rest(session)
-        self.close()
+        session.give_up_streams()
+        self._send(session)
 
     def _send_rest(self, session: HttpSession) -> None:
         """Send what the adapter has, as far as the socket takes it."""
@@ -265,7 +283,8 @@ class Connection:
         self._service.wheel.add(self, self._closing_since + self._service.limits.closing_seconds)
 
     def _drain(self) -> None:
-        self._transport.flush()
+        if self._transport.flush():
+            self._transport.shut()
         while self._drained_bytes < self._service.limits.closing_bytes:
             data = self._transport.receive_raw()
             if data == b"":
@@ -291,7 +310,15 @@ class Connection:
     # Deadlines.
 
     def on_deadline(self, now: float) -> float:
-        """See server.deadlines.Timed."""
+        """See server.deadlines.Timed. Nothing is raised: the wheel is everybody's."""
+        try:
+            return self._on_deadline(now)
+        except Exception as error:
+            self._service.fence.report(error, "looking at deadlines")
+            self.close()
+            return 0
+
+    def _on_deadline(self, now: float) -> float:
         if self.closed:
             return 0
         if self._closing_since:
@@ -359,9 +386,10 @@ class Connection:
         """A total, so that a client that sends a byte now and then does not live for ever (slowloris)."""
         self._service.fence.count("request head too slow", self._peer.address)
         self._head_since = 0.0
-        if self._peer.tls.alpn == "h2":
-            assert session.adapter is not None
-            session.adapter.fail(Http2Code.ENHANCE_YOUR_CALM)
+        adapter = session.adapter
+        assert adapter is not None
+        if self._peer.tls.alpn == "h2" or adapter.open_streams:
+            adapter.fail(Http2Code.ENHANCE_YOUR_CALM)  # HTTP/1: a body that nobody wants comes too slowly
         else:
             refusal = Refusal(408, "The request did not arrive in time.")
             session.answer_refusal(session.requests + 1, refusal, "-", b"-")

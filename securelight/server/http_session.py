@@ -12,7 +12,7 @@ from time import monotonic
 
 import trio
 
-from securelight.model.body import AsyncBody
+from securelight.model.body import AsyncBody, OpenFile
 from securelight.model.errors import BodyAborted, Http2Code, Refusal
 from securelight.model.headers import Fields, Headers
 from securelight.model.request import Facts, Peer, Request
@@ -194,8 +194,8 @@ class HttpSession:
         stream = self.streams.get(event.stream_id)
         if stream is not None and not stream.gone:
             stream.body_received(event.data, event.credit)
-            if stream.buffered_bytes >= self.service.limits.request_body_buffer_bytes:
-                self.paused = True
+            if stream.buffered_bytes >= self.service.limits.request_body_buffer_bytes and self._peer.tls.alpn != "h2":
+                self.paused = True  # on HTTP/2 the stream's window does it, and other streams go on
         elif self.adapter is not None:
             self.adapter.consumed(event.stream_id, event.credit)
 
@@ -236,7 +236,7 @@ class HttpSession:
             if data is None:
                 self.senders[stream_id] = sender
                 sender.fetching = True
-                self.service.nursery.start_soon(self._fetch, sender, room)
+                self.service.nursery.start_soon(self._fetch, sender, sender.hold(), room)
                 continue
             adapter.write(stream_id, data, end=not sender.remaining)
             moved = True
@@ -249,9 +249,8 @@ class HttpSession:
                 break
         return moved
 
-    async def _fetch(self, sender: BodySender, room: int) -> None:
-        """Read what is not in the page cache, in a thread; the file is held open meanwhile."""
-        file = sender.hold()
+    async def _fetch(self, sender: BodySender, file: OpenFile, room: int) -> None:
+        """Read what is not in the page cache, in a thread; `file` is held open meanwhile."""
         try:
             await trio.to_thread.run_sync(sender.fetch, room, limiter=self.service.threads)
         finally:
@@ -361,6 +360,13 @@ class HttpSession:
                 self.adapter.reset(request.stream_id, Http2Code.INTERNAL_ERROR)
             self._drop_body(stream)
             self.service.reactor.schedule(self._connection)
+
+    def give_up_streams(self) -> None:
+        """Nobody waits for the answers that are not there yet: cancel their work. Those on their way go on."""
+        for stream in tuple(self.streams.values()):
+            if self.adapter is not None:
+                self.adapter.reset(stream.request.stream_id, Http2Code.CANCEL)
+            stream.abandon()
 
     def abandon_all(self) -> None:
         """Cancel every stream and give back every sender's files."""

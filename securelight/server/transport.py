@@ -29,13 +29,14 @@ class Transport:
         pending: bytes for the socket that it has not taken yet.
     """
 
-    __slots__ = ("_socket_empty", "pending", "session", "sock")
+    __slots__ = ("_ending", "_socket_empty", "pending", "session", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.session: TlsSession | None = None
         self.pending: memoryview | None = None
         self._socket_empty = False
+        self._ending = False
 
     def receive_raw(self) -> bytes | None:
         """What the socket has, at most RECEIVE_BYTES; b"" if nothing; None at its end.
@@ -144,6 +145,17 @@ class Transport:
         if notify and self.session is not None and self.session.established:
             self.session.close()
             self.send_handshake()
+        self._ending = True
+        self.shut()
+
+    def shut(self) -> None:
+        """After `end`: end our direction of the connection once all is out.
+
+        Errors: PeerGone.
+        """
+        if not self._ending or self.pending is not None:
+            return
+        self._ending = False
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
