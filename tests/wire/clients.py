@@ -24,11 +24,18 @@ class Answer:
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    pieces: list[bytes] = field(default_factory=list)
     trailers: dict[str, str] = field(default_factory=dict)
     interim: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     reset: int | None = None
     """HTTP/2: the code of the RST_STREAM that ended it; HTTP/1: 0 if the connection broke in the middle."""
+
+    @property
+    def body(self) -> bytes:
+        """What has come of it."""
+        if len(self.pieces) > 1:
+            self.pieces = [b"".join(self.pieces)]
+        return self.pieces[0] if self.pieces else b""
 
 
 def connect(port: int, ca: Path, alpn: str, name: str = "localhost") -> ssl.SSLSocket:
@@ -36,7 +43,7 @@ def connect(port: int, ca: Path, alpn: str, name: str = "localhost") -> ssl.SSLS
     context = ssl.create_default_context(cafile=str(ca))
     context.set_alpn_protocols([alpn])
     raw = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
-    return context.wrap_socket(raw, server_hostname=name)
+    return context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
 
 
 class Http1:
@@ -144,13 +151,13 @@ class Http1:
         elif "content-length" in fields:
             body = self._exactly(int(fields["content-length"]))
             if body is None:
-                answer.body, answer.reset = self._buffer, 0
+                answer.pieces, answer.reset = [self._buffer], 0
             else:
-                answer.body = body
+                answer.pieces = [body]
         else:
             while self._more():
                 pass
-            answer.body, self._buffer = self._buffer, b""
+            answer.pieces, self._buffer = [self._buffer], b""
         return answer
 
     def _chunked(self, answer: Answer) -> None:
@@ -167,7 +174,7 @@ class Http1:
             if chunk is None or self._exactly(2) != b"\r\n":
                 answer.reset = 0
                 return
-            answer.body += chunk
+            answer.pieces.append(chunk)
 
     def ended(self) -> bool:
         """True once the server has ended the connection (waits for it)."""
@@ -244,10 +251,13 @@ class Http2:
         """The whole response of `stream_id`, waited for."""
         while stream_id not in self.finished:
             if not self.step():
-                answer = self._answers[stream_id]
-                answer.reset = 0
-                return answer
+                self._finish(stream_id, 0)
         return self.finished.pop(stream_id)
+
+    def _finish(self, stream_id: int, reset: int | None) -> None:
+        answer = self._answers[stream_id]
+        answer.reset = reset
+        self.finished[stream_id] = answer
 
     def step(self) -> bool:
         """Take in what the server says next; False once it has ended."""
@@ -272,16 +282,15 @@ class Http2:
             fields = {str(name): str(value) for name, value in event.headers}
             self._answers[event.stream_id].interim.append((int(fields.pop(":status")), fields))
         elif isinstance(event, h2.events.DataReceived):
-            self._answers[event.stream_id].body += event.data
+            self._answers[event.stream_id].pieces.append(event.data)
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self._answers[event.stream_id].trailers = {str(name): str(value) for name, value in event.headers}
         elif isinstance(event, h2.events.StreamEnded):
-            self.finished.setdefault(event.stream_id, self._answers[event.stream_id])
+            self._finish(event.stream_id, None)
         elif isinstance(event, h2.events.StreamReset):
-            answer = self._answers[event.stream_id]
-            answer.reset = int(event.error_code)
-            self.finished.setdefault(event.stream_id, answer)
+            if event.stream_id not in self.finished:
+                self._finish(event.stream_id, int(event.error_code))
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.goaway = event
 

@@ -44,7 +44,11 @@ class ServerProcess:
             stderr=self._events,
             env=self._environment,
         )
-        started = self.wait_for_event("serving", START_SECONDS)
+        try:
+            started = self.wait_for_event("serving", START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
         self.ports = [int(address.rpartition(":")[2]) for address in started["addresses"]]
         self.port = self.ports[0]
 
