@@ -1,4 +1,6 @@
-"""Draw what a command printed on a terminal as an SVG picture: `script -qc COMMAND /dev/null | python docs/draw_terminal.py`.
+"""Draw what a command printed on a terminal as an SVG picture.
+
+`script -qc "make serve" /dev/null | python docs/draw_terminal.py "make serve" > docs/terminal.svg`
 
 Reads the output, with its colours, from standard input, and writes the picture to standard output. Knows what our
 commands use: bold, dim, green, reset.
@@ -35,7 +37,8 @@ def draw(output: str, command: str) -> str:
 <title>{html.escape(command)}</title>
 <style>
 rect {{ fill: #14181f }}
-text {{ font: {FONT_PIXELS}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #d6dbe4; white-space: pre }}
+text {{ font: {FONT_PIXELS}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace }}
+text {{ fill: #d6dbe4; white-space: pre }}
 .bold {{ font-weight: 700; fill: #ffffff }} .dim {{ fill: #8691a5 }} .green {{ fill: #7bd88f; font-weight: 700 }}
 </style>
 <rect width="100%" height="100%" rx="10"/>
