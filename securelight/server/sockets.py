@@ -144,11 +144,12 @@ def who_listens(port: int) -> str:
 
 def _holds_one(process: Path, inodes: set[str]) -> bool:
     """Whether a process has one of these sockets; False if it is another user's and does not say."""
-    try:
-        found = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
-    except OSError:
-        return False
-    return not inodes.isdisjoint(one.removeprefix("socket:[").removesuffix("]") for one in found)
+    with contextlib.suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed already, such as that of this listing in our own
+                if os.readlink(descriptor).removeprefix("socket:[").removesuffix("]") in inodes:
+                    return True
+    return False
 
 
 def _listening_inodes(port: int) -> set[str]:

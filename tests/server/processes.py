@@ -184,16 +184,18 @@ class Load:
         answered: requests with the right answer.
         refused: streams that GOAWAY said were not served, and that were asked for again.
         connections: how many were opened.
+        broken: connections that ended without a word, if that is to be expected (`breaks`); failures otherwise.
         failures: what a user would have noticed.
     """
 
-    def __init__(self, port: int, ca: Path, kinds: Sequence[Kind], streams: int = 4) -> None:
+    def __init__(self, port: int, ca: Path, kinds: Sequence[Kind], streams: int = 4, *, breaks: bool = False) -> None:
         self._port = port
         self._ca = ca
         self._streams = streams
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self.answered = self.refused = self.connections = 0
+        self._breaks = breaks
+        self.answered = self.refused = self.connections = self.broken = 0
         self.failures: list[str] = []
         self._threads = [threading.Thread(target=self._run, args=(kind,), daemon=True) for kind in kinds]
 
@@ -213,12 +215,17 @@ class Load:
         goal = self.answered + count
         wait_until(lambda: self.answered >= goal or self.failures, seconds)
 
-    def _note(self, answer: Answer, what: str) -> None:
+    def _note(self, answer: Answer, what: str) -> bool:
+        """False if the connection broke, which was to be expected."""
         with self._lock:
             if answer.status == 200 and answer.body == PAGE and answer.reset is None:
                 self.answered += 1
+            elif self._breaks and answer.reset == 0:
+                self.broken += 1
+                return False
             else:
                 self.failures.append(f"{what}: {answer}"[:300])
+        return True
 
     def _run(self, kind: Kind) -> None:
         while not self._stop.is_set() and not self.failures:
@@ -237,7 +244,8 @@ class Load:
     def _http1(self, client: Http1) -> None:
         while not self._stop.is_set():
             answer = client.request("GET", "/")
-            self._note(answer, "HTTP/1.1")
+            if not self._note(answer, "HTTP/1.1"):
+                return
             if answer.headers.get("connection") == "close" or answer.reset is not None:
                 return
 
@@ -247,5 +255,5 @@ class Load:
                 answer = client.answer(stream_id)
                 if stream_id > client.last_stream_id:
                     self.refused += 1
-                else:
-                    self._note(answer, f"HTTP/2 stream {stream_id}, the last one is {client.last_stream_id}")
+                elif not self._note(answer, f"HTTP/2 stream {stream_id}, the last one is {client.last_stream_id}"):
+                    return
