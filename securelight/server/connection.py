@@ -99,10 +99,12 @@ class Connection:
         )
 
     def _turn(self, *, reading: bool) -> None:
+        transport = self._transport
+        transport.emptied = False
         try:
             if self._closing_since:
                 self._drain()
-            elif (self._opening is None or self._open()) and self._transport.flush():
+            elif (self._opening is None or self._open()) and (transport.pending is None or transport.flush()):
                 session = self._session
                 assert session is not None
                 if not reading or self._receive(session):
@@ -198,7 +200,7 @@ class Connection:
                 break
             budget -= len(data)
             session.handle(adapter.receive(data))
-            if transport.exhausted() and not adapter.input_ready and not session.held:
+            if transport.emptied and not (transport.holds_input or adapter.input_ready or session.held):
                 break
         if budget < limits.receive_bytes_per_turn:
             self._active_at = monotonic()

@@ -27,15 +27,16 @@ class Transport:
     Attributes:
         session: the TLS session; None before the ClientHello is known, and on plain HTTP.
         pending: bytes for the socket that it has not taken yet.
+        emptied: the socket has no more to give in this turn; whoever begins a turn sets it to False.
     """
 
-    __slots__ = ("_ending", "_socket_empty", "pending", "session", "sock")
+    __slots__ = ("_ending", "emptied", "pending", "session", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.session: TlsSession | None = None
         self.pending: memoryview | None = None
-        self._socket_empty = False
+        self.emptied = False
         self._ending = False
 
     def receive_raw(self) -> bytes | None:
@@ -45,8 +46,7 @@ class Transport:
 
         Errors: PeerGone.
         """
-        if self._socket_empty:
-            self._socket_empty = False
+        if self.emptied:
             return b""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
@@ -56,7 +56,7 @@ class Transport:
             raise PeerGone from error
         if not data:
             return None
-        self._socket_empty = len(data) < RECEIVE_BYTES
+        self.emptied = len(data) < RECEIVE_BYTES
         return data
 
     def receive(self) -> bytes | None:
@@ -67,29 +67,18 @@ class Transport:
         session = self.session
         if session is None:
             return self.receive_raw()
-        if session.holds_input:
-            data = session.read()
-            if data != b"":
-                return data
-        while True:
+        data = session.decrypt(b"") if session.holds_input else b""
+        while data == b"":
             ciphertext = self.receive_raw()
             if not ciphertext:
                 return ciphertext
             data = session.decrypt(ciphertext)
-            if data != b"":
-                return data
+        return data
 
     @property
     def holds_input(self) -> bool:
         """True while something was read from the socket and not yet given out."""
         return self.session is not None and self.session.holds_input
-
-    def exhausted(self) -> bool:
-        """True if the last `receive` gave all there was, so that the next would only say so; ask after each."""
-        if self._socket_empty and (self.session is None or not self.session.holds_input):
-            self._socket_empty = False
-            return True
-        return False
 
     def send(self, plaintext: bytes) -> bool:
         """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.

@@ -35,9 +35,13 @@ class TlsSession:
     Args:
         context: the site's, chosen by SNI before the session is made.
         limits: for the bounds on ciphertext.
+
+    Attributes:
+        established: the handshake is done.
+        holds_input: what was fed has not been decrypted to its end.
     """
 
-    __slots__ = ("_bare", "_bound", "_incoming", "_outgoing", "_tls", "established")
+    __slots__ = ("_bare", "_bound", "_incoming", "_outgoing", "_tls", "established", "holds_input")
 
     def __init__(self, context: ssl.SSLContext, limits: Limits) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -46,6 +50,7 @@ class TlsSession:
         self._bound = limits.handshake_bytes
         self._bare = 0
         self.established = False
+        self.holds_input = False
 
     def feed(self, ciphertext: bytes) -> None:
         """Take in what came from the socket.
@@ -56,6 +61,7 @@ class TlsSession:
         if self._bare > self._bound:
             raise TlsFault("flood: ciphertext without content" if self.established else "flood: handshake bytes")
         self._incoming.write(ciphertext)
+        self.holds_input = True
 
     def handshake(self, limits: Limits) -> bool:
         """Go on with the handshake; True once it is done.
@@ -73,29 +79,26 @@ class TlsSession:
         self._bound = limits.ciphertext_without_plaintext_bytes
         return True
 
-    @property
-    def holds_input(self) -> bool:
-        """True while `read` may have something to give."""
-        return bool(self._incoming.pending)
+    def decrypt(self, ciphertext: bytes) -> bytes | None:
+        """Plaintext of one record; b"" if there is none now; None once the peer has said close_notify.
 
-    def read(self) -> bytes | None:
-        """Plaintext; b"" if there is none now; None once the peer has said close_notify.
+        Args:
+            ciphertext: is fed before; empty to go on with what is held.
 
         Errors: TlsFault.
         """
+        if ciphertext:
+            self.feed(ciphertext)
         try:
             data = self._tls.read(READ_BYTES)
         except ssl.SSLWantReadError:
+            self.holds_input = False
             return b""
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
         self._bare = 0
+        self.holds_input = self._incoming.pending > 0
         return data or None
-
-    def decrypt(self, ciphertext: bytes) -> bytes | None:
-        """`feed`, then `read`."""
-        self.feed(ciphertext)
-        return self.read()
 
     def encrypt(self, plaintext: bytes) -> bytes:
         """The ciphertext of `plaintext`, with whatever else the session has to say.
