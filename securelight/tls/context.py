@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from securelight.tls.policy import TlsPolicy
 
-ALPN = ("h2", "http/1.1")
-"""What we offer, best first (RFC 7301)."""
+ALPN = ("h2", "http/1.1", "http/1.0")
+"""What we offer, best first (RFC 7301). curl --http1.0 offers the last one alone; it is answered as HTTP/1.1 is."""
 
 
 def server_context(policy: TlsPolicy, certificates: Sequence[PairFiles], alpn: Sequence[str] = ALPN) -> ssl.SSLContext:

@@ -143,7 +143,8 @@ def test_what_cannot_be_served_is_refused(pairs: dict[str, TestCertificates], tm
         ((b"ftp",), False),
         ((b"smtp", b"imap"), False),
         ((b"H2",), False),
-        ((b"http/1.0",), False),
+        ((b"http/1.0",), True),
+        ((b"http/0.9",), False),
         ((b"acme-tls/1",), False),
     ],
 )
