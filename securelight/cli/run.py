@@ -13,6 +13,7 @@ from securelight import __version__
 from securelight.config.load import load
 from securelight.config.schema import Config
 from securelight.features import FEATURES
+from securelight.model.errors import ConfigError
 from securelight.protocol.engine import choose
 from securelight.server import event_log
 from securelight.server.supervisor import Supervisor
@@ -32,6 +33,21 @@ Signals: TERM and INT stop gracefully (a second one at once), HUP reloads, USR1 
 Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage.
 """
 
+NO_CONFIGURATION = """there is no such file. Name another one with -c, or begin with this one:"""
+EXAMPLE = """
+    [[listen]]
+    address = "*:443"
+
+    [[site]]
+    hosts = ["www.example.org"]
+    root = "/srv/www"
+
+    [[site.certificate]]
+    chain = "/etc/ssl/www.example.org.pem"
+    key = "/etc/ssl/www.example.org.key"
+
+To serve a folder without any configuration: securelight serve FOLDER"""
+
 
 def control_path(config: Config) -> Path:
     """Where the control socket of a server with this configuration is."""
@@ -43,6 +59,8 @@ def control_path(config: Config) -> Path:
               help="The configuration: a file, or a folder of *.toml.")  # fmt: skip
 def command(path: Path) -> None:
     """Run the server from a configuration file."""
+    if not path.exists():
+        raise ConfigError(str(path), f"{NO_CONFIGURATION}\n{EXAMPLE}")
     config = load(path, FEATURES)
     event_log.configure(config.server.event_log)
 

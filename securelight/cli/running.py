@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from securelight.cli.run import DEFAULT_CONFIG, control_path
-from securelight.config.load import load
+from securelight.config.load import load_leniently
 from securelight.features import FEATURES
-from securelight.model.errors import SecurelightError
 from securelight.server.control import ControlError
 
 
@@ -31,12 +30,10 @@ def find_control(path: Path | None, control: Path | None) -> Path:
     if control is not None:
         return control
     if path is not None or DEFAULT_CONFIG.exists():
-        chosen = path or DEFAULT_CONFIG
-        try:
-            return control_path(load(chosen, FEATURES))
-        except SecurelightError:
-            # A configuration that has just been broken still names its own directory.
-            return (chosen if chosen.is_dir() else chosen.parent) / "securelight.sock"
+        if path is not None and not path.exists():
+            raise ControlError(f"{path}: there is no such configuration")
+        # One that has just been broken still says where its server is.
+        return control_path(load_leniently(path or DEFAULT_CONFIG, FEATURES).config)
     found = sorted(Path("certs").glob("serve-*.sock"))
     if len(found) == 1:
         return found[0]

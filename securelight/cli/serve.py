@@ -89,7 +89,8 @@ def command(
     root = directory if directory is not None else Path()
     if app is None and not root.is_dir():
         raise click.UsageError(f"{root} is not a folder. Name the folder to serve: securelight serve FOLDER")
-    certificates = make_certificates(certs, _names(listen))
+    names = _names(listen)
+    certificates = make_certificates(certs, names)
     address, sockets = _bind_near(listen)
 
     def load() -> Config:
@@ -121,7 +122,10 @@ def command(
 
 
 def _names(listen: str) -> list[str]:
-    host, _port = parse_address(listen)
+    try:
+        host, _port = parse_address(listen)
+    except ConfigError as error:
+        raise click.UsageError(f"--listen: {error.what}") from error
     return [] if host in ("", "0.0.0.0", "::", "localhost") else [host]  # noqa: S104 - compared, not bound
 
 
@@ -182,7 +186,8 @@ def zero_config(
 
     def handler(name: str, **settings: Any) -> FeatureConfig:
         feature = features[name]
-        return FeatureConfig(name, feature.kind, feature.config_class(**settings), f"serve: {name}")
+        where = "--app" if name == "asgi" else "DIRECTORY"
+        return FeatureConfig(name, feature.kind, feature.config_class(**settings), where)
 
     here = Path.cwd()
     handlers = []
@@ -216,10 +221,10 @@ def report(
         f"{bold('securelight')} {__version__} serves {bold(what)} "
         + dim(f"(HTTP/2 and HTTP/1.1, {engine} engine, {workers} worker{'s' if workers > 1 else ''})"),
         "",
-        f"  authority    {authority['certificate']} {dim('made now' if authority['created'] else 'as before')}",
+        f"  authority    {authority['certificate']} {dim('(made now)' if authority['created'] else '(as before)')}",
         f"  fingerprint  SHA-256 {authority['sha256']}",
-        f"  certificate  {leaf['chain']} {dim('made now' if leaf['created'] else 'as before')}, "
-        f"expires {leaf['not_after'][:10]} {dim(_days_left(leaf['not_after']))}",
+        f"  certificate  {leaf['chain']} {dim('(made now)' if leaf['created'] else '(as before)')}",
+        f"  expires      {leaf['not_after'][:10]} {dim(_days_left(leaf['not_after']))}",
         f"  names        {', '.join(leaf['names'])}",
     ]
     if trust["trusted"]:
@@ -231,7 +236,7 @@ def report(
     lines += [f"  try          {command}", "  stop         Ctrl-C"]
     if moved_from:
         lines.append(f"  note         {moved_from} was taken")
-    lines += ["", *(f"  {_style(fg='green', bold=True)(one)}" for one in urls(bound))]
+    lines += ["", *(f"  {_style(fg='green', bold=True)(one)}" for one in urls(bound)), ""]
     return "\n".join(lines)
 
 
