@@ -124,7 +124,7 @@ class Http2Adapter(Http2Requests):
     def capacity(self, stream_id: int) -> int:
         """What `write` takes now."""
         stream = self._streams.get(stream_id)
-        if stream is None or stream.ended or self._failed:
+        if stream is None or stream.ended:
             return -1
         return max(min(self._window(stream_id), self._limits.response_buffer_bytes) - self._queued(stream_id), 0)
 
