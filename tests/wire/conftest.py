@@ -8,6 +8,7 @@ import pytest
 
 from securelight.protocol.engine import native_available
 from tests.wire.clients import Client, Http1, Http2
+from tests.wire.raw_http2 import RawHttp2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ class Dial:
     def __init__(self, server: ServerProcess, certificates: TestCertificates) -> None:
         self._server = server
         self._certificates = certificates
-        self.opened: list[Client] = []
+        self.opened: list[Client | RawHttp2] = []
 
     def h1(self, name: str = "localhost") -> Http1:
         """A new connection that speaks HTTP/1.1."""
@@ -41,6 +42,12 @@ class Dial:
     def h2(self, name: str = "localhost") -> Http2:
         """A new connection that speaks HTTP/2."""
         client = Http2(self._server.port, self._certificates.ca, name)
+        self.opened.append(client)
+        return client
+
+    def raw(self, values: dict[int, int] | None = None) -> RawHttp2:
+        """A new connection that speaks HTTP/2 frame by frame; `values` are its SETTINGS."""
+        client = RawHttp2(self._server.port, self._certificates.ca, values=values)
         self.opened.append(client)
         return client
 

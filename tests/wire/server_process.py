@@ -80,6 +80,14 @@ class ServerProcess:
                 raise AssertionError(f"no {what!r} within {seconds} s; the log:\n{log[-4000:]}")
             select.select([], [], [], 0.02)
 
+    def count_events(self, **values: Any) -> int:
+        """How many events have these values so far."""
+        return sum(all(event.get(name) == value for name, value in values.items()) for event in self.events())
+
+    def wait_for_count(self, count: int, **values: Any) -> None:
+        """Wait until `count` events have these values."""
+        self._wait(lambda: range(self.count_events(**values)), str(values), 10.0, count)
+
     def workers(self) -> list[int]:
         """The process ids of the workers, ready or draining."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
