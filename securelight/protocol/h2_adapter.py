@@ -15,13 +15,14 @@ h2 refuses data beyond the peer's windows: it is held here, and sent as they ope
 
 from __future__ import annotations
 
+import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
-from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from h2.stream import StreamInputs
@@ -35,6 +36,7 @@ from securelight.protocol.frame_walk import (
     HEAD_SLACK,
     MAX_FRAME_BYTES,
     PREFACE,
+    SETTINGS,
     WINDOW_UPDATE,
 )
 from securelight.protocol.http2_adapter import Http2Adapter
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 
 ENCODER_TABLE_BYTES = 4_096
 """Our compression table, whatever larger one the peer offers memory for."""
+_TABLE_SIZE = int(SettingCodes.HEADER_TABLE_SIZE)
+_settings = struct.Struct(">HI").iter_unpack
 
 _configuration = H2Configuration(
     client_side=False,
@@ -168,6 +172,8 @@ class H2Adapter(Http2Adapter):
                     reported = engine.receive_data(frame)
                 except ProtocolError as error:
                     raise ConnectionFault(f"refused by the engine: {error}", Http2Code(error.error_code)) from None
+                if frame[3] == SETTINGS:
+                    self._follow_table_size(frame)
                 for event in reported:
                     self._on_event(event, events)
             position = end
@@ -190,10 +196,24 @@ class H2Adapter(Http2Adapter):
                 self._forget(event.stream_id)
                 events.append(StreamAborted(event.stream_id, code, by_peer=False, reason="WINDOW_UPDATE overflow"))
                 self._flood.reset("streams reset for faults")
-        elif isinstance(event, RemoteSettingsChanged):
-            encoder = self._engine.encoder
-            if encoder.header_table_size > ENCODER_TABLE_BYTES:  # noqa: PLR1730 - the setter records a change
-                encoder.header_table_size = ENCODER_TABLE_BYTES
+
+    def _follow_table_size(self, frame: bytes) -> None:
+        """Let our compression table be as large as the SETTINGS `frame` says, at most ENCODER_TABLE_BYTES.
+
+        Before the next header block, the smallest size since the last one is to be announced, and then the one that
+        holds (RFC 7541, section 4.2). h2 knows only the last of several values in one frame, and the encoder forgets
+        what it has to announce if the same value comes twice, or lets the list grow with each frame.
+        """
+        sizes = [value for identifier, value in _settings(frame[FRAME_HEADER_BYTES:]) if identifier == _TABLE_SIZE]
+        if not sizes:
+            return
+        encoder = self._engine.encoder
+        last = min(sizes[-1], ENCODER_TABLE_BYTES)
+        smallest = min(last, *sizes, *encoder.table_size_changes)
+        encoder.header_table_size = smallest
+        encoder.header_table_size = last
+        encoder.table_size_changes = [last] if smallest == last else [smallest, last]
+        encoder.header_table.resized = True
 
     def _take_turns(self, stream_id: int) -> None:
         """All streams do."""

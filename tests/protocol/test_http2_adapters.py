@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from securelight.model.request import Request
 from securelight.model.response import Response
 from securelight.protocol.adapter import SERVER_FIELD
 from securelight.protocol.events import BodyReceived
+from securelight.protocol.frame_walk import SETTINGS
 from securelight.protocol.http2_adapter import DISCARDING_STREAMS
 from tests.protocol.http2_support import (
     ENGINES,
@@ -552,3 +554,25 @@ def test_our_compression_table_stays_small_whatever_the_client_offers(engine: En
         client.read()
     table = client.decoder.header_table
     assert sum(32 + len(name) + len(value) for name, value in table.dynamic_entries) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("frames", "updates"),
+    [
+        ([raw_frame(SETTINGS, 0, 0, struct.pack(">HIHI", 1, 0, 1, 4_096))], b"\x20\x3f\xe1\x1f"),
+        ([settings({1: 0}), settings({1: 4_096})], b"\x20\x3f\xe1\x1f"),
+        ([settings({1: 100}), settings({1: 100})], b"\x3f\x45"),
+        ([settings({1: 100}), settings({1: 30}), settings({1: 50})], b"\x3e\x3f\x13"),
+    ],
+    ids=["twice in one frame", "in two frames", "the same again", "down and up"],
+)
+def test_the_smallest_compression_table_is_announced_and_then_the_last(
+    engine: Engine, frames: list[bytes], updates: bytes
+) -> None:
+    """RFC 7541, section 4.2; nghttp ends the connection otherwise."""
+    client = Client(engine)
+    client.send(*frames, client.head(1))
+    client.adapter.respond(1, OK, b"hello", end=True)
+    (head,) = [frame for frame in client.read() if isinstance(frame, HeadersFrame)]
+    assert head.data.startswith(updates)
+    assert head.data[len(updates)] & 0xE0 != 0x20, "one more size"
