@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import ssl
 import subprocess
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from securelight.protocol.engine import native_available
+from securelight.server import control
 from tests.certificates import TestCertificates, make_test_certificates
 from tests.server.processes import (
     PAGE,
@@ -47,8 +50,15 @@ STARTS = """
 """
 
 
-def reload(server: ServerProcess) -> subprocess.CompletedProcess[str]:
-    return securelight("reload", "-c", server.config_path)
+class Outcome(NamedTuple):
+    """What whoever asked for a reload is told; the command itself is tested in tests/cli/test_running.py."""
+
+    ok: bool
+    message: str
+
+
+def reload(server: ServerProcess) -> Outcome:
+    return Outcome(**control.ask(server.directory / "securelight.sock", "reload"))
 
 
 def rewrite(server: ServerProcess, old: str, new: str) -> None:
@@ -112,8 +122,10 @@ def test_connections_in_the_backlog_are_served_by_the_new_workers(
         frozen = server.workers()
         for worker in frozen:
             os.kill(worker, signal.SIGSTOP)
-        try:
-            waiting = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(40)]
+        with contextlib.ExitStack() as stack:
+            for worker in frozen:
+                stack.callback(os.kill, worker, signal.SIGCONT)
+            waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)) for _ in range(40)]
             server.send_signal(signal.SIGHUP)
             server.wait_for_event("reloaded")
             context = ssl.create_default_context(cafile=str(certificates.ca))
@@ -121,9 +133,6 @@ def test_connections_in_the_backlog_are_served_by_the_new_workers(
                 with context.wrap_socket(raw, server_hostname="localhost") as sock:
                     sock.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
                     assert sock.recv(15) == b"HTTP/1.1 200 OK"
-        finally:
-            for worker in frozen:
-                os.kill(worker, signal.SIGCONT)
         wait_until(lambda: not any(map(alive, frozen)))
 
 
@@ -159,7 +168,7 @@ def test_a_reload_serves_the_new_configuration(tmp_path: Path, certificates: Tes
         rewrite(server, str(tmp_path / "site"), str(other))
         assert fetch(server, certificates).body == PAGE
         done = reload(server)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
+        assert done == Outcome(ok=True, message="reloaded")
         assert fetch(server, certificates).body == b"new"
 
 
@@ -170,7 +179,7 @@ def test_every_fault_of_a_bad_configuration_is_told_and_nothing_changes(
         workers = server.workers()
         rewrite(server, "workers = 1", "wokers = 1")
         rewrite(server, 'engine = "auto"', 'engine = "steam"')
-        done = reload(server)
+        done = securelight("reload", "-c", server.config_path)
         assert done.returncode == 1
         assert done.stdout == ""
         lines = done.stderr.splitlines()
@@ -183,7 +192,7 @@ def test_every_fault_of_a_bad_configuration_is_told_and_nothing_changes(
         assert fetch(server, certificates).body == PAGE
         rewrite(server, "wokers = 1", "workers = 2")
         rewrite(server, 'engine = "steam"', 'engine = "pure"')
-        assert reload(server).returncode == 0
+        assert reload(server).ok
         wait_until(lambda: len(server.workers()) == 2)
 
 
@@ -198,8 +207,8 @@ def test_a_bad_certificate_is_refused_and_nothing_changes(tmp_path: Path, certif
                 chain = "{other.chain}"\nkey = "{tmp_path / "nowhere.key"}"'''
             )
         done = reload(server)
-        assert done.returncode == 1
-        mismatched, missing = done.stderr.splitlines()  # every fault at once
+        assert not done.ok
+        mismatched, missing = done.message.splitlines()  # every fault at once
         assert mismatched.startswith(f"{certificates.chain}: the key does not belong")
         assert missing.startswith(f"{tmp_path / 'nowhere.key'}: ")
         assert server.workers() == workers
@@ -230,9 +239,9 @@ def test_an_application_that_cannot_start_changes_nothing(
         (tmp_path / "tide_app.py").write_text(source)
         rewrite(server, f'root = "{tmp_path / "site"}"', 'app = "tide_app:app"')
         done = reload(server)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert told in done.stderr
-        assert "Traceback" not in done.stderr
+        assert not done.ok
+        assert told in done.message
+        assert "Traceback" not in done.message
         assert fetch(server, certificates).body == PAGE
         wait_until(lambda: server.workers() == workers)
 
@@ -251,7 +260,7 @@ def test_a_changed_port_is_bound_and_the_old_one_closed(tmp_path: Path, certific
         assert idle.request("GET", "/").status == 200
         port, old_port = free_port(), server.port
         rewrite(server, "127.0.0.1:0", f"127.0.0.1:{port}")
-        assert reload(server).returncode == 0
+        assert reload(server).ok
         server.port = port
         assert fetch(server, certificates).body == PAGE
         wait_until(lambda: refused(old_port))
@@ -281,8 +290,8 @@ def test_a_port_that_is_taken_is_named_with_its_owner_and_nothing_changes(
             f'address = "127.0.0.1:{free}"\n[[listen]]\naddress = "127.0.0.1:{taken}"',
         )
         done = reload(server)
-        assert done.returncode == 1
-        assert re.search(rf"listen 127\.0\.0\.1:{taken}: is taken by .*\(process \d+\)", done.stderr)
+        assert not done.ok
+        assert re.search(rf"listen 127\.0\.0\.1:{taken}: is taken by .*\(process \d+\)", done.message)
         assert fetch(server, certificates).body == PAGE
         assert refused(free)
         assert len(descriptors(server.process.pid)) == before
@@ -293,11 +302,11 @@ def test_a_wider_address_on_the_same_port_is_said_to_take_a_restart(
 ) -> None:
     with static_server(tmp_path, certificates) as server:
         rewrite(server, "127.0.0.1:0", f"127.0.0.1:{(port := free_port())}")
-        assert reload(server).returncode == 0
+        assert reload(server).ok
         rewrite(server, f"127.0.0.1:{port}", f"*:{port}")
         done = reload(server)
-        assert done.returncode == 1
-        assert "takes a restart" in done.stderr
+        assert not done.ok
+        assert "takes a restart" in done.message
         server.port = port
         assert fetch(server, certificates).body == PAGE
 
@@ -315,21 +324,21 @@ def test_a_reload_during_a_reload_is_answered_by_one_that_began_after_it(
     write_config(tmp_path, certificates, 'app = "slow_app:app"')
     with running(tmp_path) as server:
         gate.touch()
-        first: list[int] = []
-        thread = threading.Thread(target=lambda: first.append(reload(server).returncode))
+        first: list[bool] = []
+        thread = threading.Thread(target=lambda: first.append(reload(server).ok))
         thread.start()
         wait_until(lambda: len(server.workers()) == 2)
         rewrite(server, "workers = 1", "wokers = 1")
-        second: list[subprocess.CompletedProcess[str]] = []
+        second: list[Outcome] = []
         other = threading.Thread(target=lambda: second.append(reload(server)))
         other.start()
         wait_until(lambda: commands_waiting(server) == 2)
         gate.unlink()
         thread.join(20)
         other.join(20)
-        assert first == [0]
-        assert second[0].returncode == 1
-        assert "server.wokers" in second[0].stderr
+        assert first == [True]
+        assert not second[0].ok
+        assert "server.wokers" in second[0].message
 
 
 def commands_waiting(server: ServerProcess) -> int:
@@ -348,7 +357,7 @@ def test_a_stop_during_a_reload_stops(tmp_path: Path, certificates: TestCertific
     write_config(tmp_path, certificates, 'app = "slow_app:app"')
     with running(tmp_path) as server:
         gate.touch()
-        answers: list[subprocess.CompletedProcess[str]] = []
+        answers: list[Outcome] = []
         thread = threading.Thread(target=lambda: answers.append(reload(server)))
         thread.start()
         wait_until(lambda: len(server.workers()) == 2)
@@ -356,8 +365,8 @@ def test_a_stop_during_a_reload_stops(tmp_path: Path, certificates: TestCertific
         server.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
         thread.join(20)
-        assert answers[0].returncode == 1
-        assert "stopping" in answers[0].stderr
+        assert not answers[0].ok
+        assert "stopping" in answers[0].message
         assert not any(map(alive, workers))
 
 
@@ -388,7 +397,7 @@ def test_a_worker_that_dies_during_a_reload_is_not_missed(tmp_path: Path, certif
 
 def test_twenty_reloads_leave_no_descriptor_behind(tmp_path: Path, certificates: TestCertificates) -> None:
     with static_server(tmp_path, certificates, workers=2) as server:
-        assert reload(server).returncode == 0
+        assert reload(server).ok
         wait_until(lambda: len(server.workers()) == 2)
         before = sorted(map(kind_of, descriptors(server.process.pid)))
         worker_before = sorted(map(kind_of, descriptors(server.workers()[0])))
@@ -408,7 +417,7 @@ def test_a_worker_holds_nothing_of_the_supervisor_or_of_other_generations(
     tmp_path: Path, certificates: TestCertificates
 ) -> None:
     with static_server(tmp_path, certificates, workers=2) as server:
-        assert reload(server).returncode == 0
+        assert reload(server).ok
         wait_until(lambda: len(server.workers()) == 2)
         supervisor = {one for one in descriptors(server.process.pid) if one.startswith("socket:")}
         for worker in server.workers():

@@ -85,14 +85,14 @@ def test_a_worker_that_keeps_dying_is_restarted_with_longer_and_longer_pauses(
 ) -> None:
     with static_server(tmp_path, certificates) as server:
         pauses = []
-        for _ in range(4):
+        for _ in range(3):
             (worker,) = wait_until(server.workers)
             os.kill(worker, signal.SIGKILL)
             killed = time.monotonic()
             wait_until(lambda gone=worker: server.workers() and gone not in server.workers())  # type: ignore[misc]
             pauses.append(time.monotonic() - killed)
         assert pauses[0] < 0.3
-        assert 0.3 < pauses[1] < pauses[2] < pauses[3] < 6
+        assert 0.3 < pauses[1] < pauses[2] < 6
         assert fetch(server, certificates).body == PAGE
 
 
@@ -138,6 +138,7 @@ def test_a_stop_lets_an_open_download_end_and_refuses_new_clients(
         server.wait_for_event("stopping")
         wait_until(lambda: refused(server.port))
         assert idle.ended()  # it has nothing to say, and is let go
+        idle.close()
         assert server.process.poll() is None
         assert finish(client)
         client.close()
