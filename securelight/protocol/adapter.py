@@ -81,6 +81,10 @@ class ProtocolAdapter(Protocol):
         wait; -1 if the stream is gone."""
         ...
 
+    def backlog(self) -> Sequence[tuple[int, int]]:
+        """(stream, bytes) of the responses that were given whole and wait for the client to open HTTP/2's windows."""
+        ...
+
     def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
         """Queue body bytes, at most `capacity`. `end` as in `respond`."""
 

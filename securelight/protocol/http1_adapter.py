@@ -22,6 +22,8 @@ from securelight.protocol.http1_output import (
 from securelight.protocol.http1_requests import Http1Requests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from securelight.model.headers import Fields
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
@@ -65,9 +67,12 @@ class Http1Adapter(Http1Requests):
             self._begin_exchange("-", "1.0", body=False)
             self._give_up_input()
         if not self._request_ended and (
-            self._continue_due or (end and self._guard.body_left > self._limits.drain_body_bytes)
+            self._continue_due
+            or response.status == 408
+            or (end and self._guard.body_left > self._limits.drain_body_bytes)
         ):
-            # What the client does with the body now is not known (RFC 9110, section 10.1.1), or it is too much.
+            # What the client does with the body now is not known (RFC 9110, section 10.1.1), or it comes too slowly
+            # (section 15.5.9), or it is too much.
             self._keep_alive = False
         if (
             response.heads is not None
@@ -118,6 +123,10 @@ class Http1Adapter(Http1Requests):
         if stream_id < self._number or self.closing or not (self._sends(stream_id) or self._may_respond(stream_id)):
             return -1
         return max(0, self._limits.response_buffer_bytes - self._output.queued_bytes)
+
+    def backlog(self) -> Sequence[tuple[int, int]]:
+        """See protocol.adapter. What is given here waits for the socket alone."""
+        return ()
 
     def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
         """See protocol.adapter. A body that is not as long as announced cuts the connection."""

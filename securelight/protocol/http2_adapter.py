@@ -22,7 +22,7 @@ from securelight.protocol.http2_output import HIGHEST_STREAM_ID, goaway, respons
 from securelight.protocol.http2_requests import Http2Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
@@ -127,6 +127,14 @@ class Http2Adapter(Http2Requests):
         if stream is None or stream.ended:
             return -1
         return max(min(self._window(stream_id), self._limits.response_buffer_bytes) - self._queued(stream_id), 0)
+
+    def backlog(self) -> Sequence[tuple[int, int]]:
+        """What waits for the peer's windows, of responses that were given whole."""
+        return [
+            (stream_id, queued_bytes)
+            for stream_id, stream in self._streams.items()
+            if stream.ended and (queued_bytes := self._queued(stream_id))
+        ]
 
     def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
         """Queue body bytes."""

@@ -31,6 +31,7 @@ from securelight.protocol.events import (
     StreamAborted,
 )
 from securelight.server.body_sender import BodySender
+from securelight.server.deadlines import Pace
 from securelight.server.reactor import Stepped
 from securelight.server.service import Service
 from securelight.server.stream_task import Stream
@@ -58,8 +59,8 @@ class HttpSession:
     """
 
     __slots__ = (
-        "_connection", "_peer", "_sites", "_tasks", "adapter", "held", "paused", "requests", "senders", "service",
-        "streams", "turn_requests", "writers",
+        "_backlog", "_connection", "_peer", "_sites", "_tasks", "adapter", "held", "paused", "requests", "senders",
+        "service", "streams", "turn_requests", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,8 @@ class HttpSession:
         self._peer = peer
         self._sites = sites
         self._tasks = 0
+        self._backlog: dict[int, Pace] = {}
+        """How fast the client takes what the adapter holds of whole responses, as of the last look."""
 
     @property
     def busy(self) -> bool:
@@ -409,4 +412,13 @@ class HttpSession:
             elif now - stream.started >= limits.handler_seconds and not stream.answered:
                 self.service.fence.count("handler too slow", self._peer.address)
                 stream.give_up()
-        return self.busy
+        watched, self._backlog = self._backlog, {}
+        for stream_id, held_bytes in adapter.backlog():
+            pace = watched.get(stream_id) or Pace()
+            pace.look(now, -held_bytes, waiting=True, bytes_per_second=rate)
+            if pace.slow_seconds > grace or pace.still_seconds >= stall:
+                self.service.fence.count("stream read too slowly", self._peer.address)
+                adapter.reset(stream_id, Http2Code.CANCEL)
+            else:
+                self._backlog[stream_id] = pace
+        return self.busy or bool(self._backlog)
