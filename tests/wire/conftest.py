@@ -29,27 +29,32 @@ class Dial:
     """Connects clients to the module's server; they are closed at the end of the test."""
 
     def __init__(self, server: ServerProcess, certificates: TestCertificates) -> None:
-        self._server = server
+        self.server = server
         self._certificates = certificates
         self.opened: list[Client | RawHttp2] = []
 
     def h1(self, name: str = "localhost") -> Http1:
         """A new connection that speaks HTTP/1.1."""
-        client = Http1(self._server.port, self._certificates.ca, name)
+        client = Http1(self.server.port, self._certificates.ca, name)
         self.opened.append(client)
         return client
 
     def h2(self, name: str = "localhost") -> Http2:
         """A new connection that speaks HTTP/2."""
-        client = Http2(self._server.port, self._certificates.ca, name)
+        client = Http2(self.server.port, self._certificates.ca, name)
         self.opened.append(client)
         return client
 
     def raw(self, values: dict[int, int] | None = None) -> RawHttp2:
         """A new connection that speaks HTTP/2 frame by frame; `values` are its SETTINGS."""
-        client = RawHttp2(self._server.port, self._certificates.ca, values=values)
+        client = RawHttp2(self.server.port, self._certificates.ca, values=values)
         self.opened.append(client)
         return client
+
+    def close(self) -> None:
+        """Close all of them."""
+        for client in self.opened:
+            client.close()
 
 
 @pytest.fixture
@@ -57,8 +62,7 @@ def dial(server: ServerProcess, certificates: TestCertificates) -> Iterator[Dial
     """Makes connections to `server`, the fixture of the module."""
     made = Dial(server, certificates)
     yield made
-    for client in made.opened:
-        client.close()
+    made.close()
 
 
 @pytest.fixture(params=["h1", "h2"])

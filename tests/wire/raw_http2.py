@@ -90,8 +90,8 @@ class RawHttp2:
             self._unread = self._unread[9 + length :]
             self.frames.append(frame)
             if isinstance(frame, HeadersFrame):
-                fields = dict(self._decoder.decode(frame.data))
-                self.statuses[frame.stream_id] = int(fields[":status"])
+                fields = dict(self._decoder.decode(frame.data, raw=True))
+                self.statuses[frame.stream_id] = int(fields[b":status"])
         return True
 
     def until(self, enough: Callable[[], bool]) -> bool:

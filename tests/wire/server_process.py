@@ -86,7 +86,7 @@ class ServerProcess:
 
     def wait_for_count(self, count: int, **values: Any) -> None:
         """Wait until `count` events have these values."""
-        self._wait(lambda: range(self.count_events(**values)), str(values), 10.0, count)
+        self._wait(lambda: [values] * self.count_events(**values), str(values), 10.0, count)
 
     def workers(self) -> list[int]:
         """The process ids of the workers, ready or draining."""

@@ -1,0 +1,41 @@
+"""A small ASGI application without a framework, for what tests need of one: it reads, waits, or streams for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """`/upload` counts the body, `/deaf` never reads it, `/stream` sends until the client leaves."""
+    assert scope["type"] == "http"
+    path = scope["path"]
+    if path.endswith("/upload"):
+        count = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            count += len(message["body"])
+            more = message["more_body"]
+        await answer(send, b"%d" % count)
+    elif path.endswith("/deaf"):
+        await begin(send)
+        await send({"type": "http.response.body", "body": b"deaf", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    elif path.endswith("/stream"):
+        await begin(send)
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+    else:
+        await answer(send, b"app\n")
+
+
+async def begin(send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+
+
+async def answer(send: Any, body: bytes) -> None:
+    await begin(send)
+    await send({"type": "http.response.body", "body": body})
