@@ -13,6 +13,7 @@ import contextlib
 import select
 import socket
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from securelight.model.errors import Http2Code, Refusal
 from securelight.model.request import Peer
@@ -23,11 +24,19 @@ from securelight.server.service import Service
 from securelight.server.transport import PeerGone, Transport
 from securelight.tls.session import TlsFault
 
+if TYPE_CHECKING:
+    from securelight.model.limits import Limits
+
 _IN, _OUT, _END, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP, select.EPOLLERR | select.EPOLLHUP
 _CHECK_SECONDS = 10.0
 """The longest time between two looks at a connection's deadlines, which also bounds how long a closed one is kept."""
 _BUSY_CHECK_SECONDS = 5.0
 """The same while the pace of a body is watched."""
+
+
+def _check_seconds(limits: Limits) -> float:
+    """How long a connection may go without a look at its deadlines, so that short limits are kept too."""
+    return min(_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds)
 
 
 class Connection:
@@ -64,7 +73,7 @@ class Connection:
         self._descriptor = sock.fileno()
         service.connections.add(self)
         service.reactor.register(self._descriptor, self, _IN)
-        service.wheel.add(self, self._active_at + service.limits.handshake_seconds)
+        service.wheel.add(self, self._active_at + min(service.limits.handshake_seconds, _check_seconds(service.limits)))
 
     # Turns.
 
@@ -357,7 +366,7 @@ class Connection:
         """
         limits, adapter = self._service.limits, session.adapter
         assert adapter is not None
-        due = now + _CHECK_SECONDS
+        due = now + _check_seconds(limits)
         if self._too_slow_a_reader(now):
             self._service.fence.count("client reads too slowly", self._peer.address)
             self.close()
