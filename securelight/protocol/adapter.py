@@ -73,6 +73,13 @@ class ProtocolAdapter(Protocol):
         closes.
         """
 
+    def respond_whole(self, stream_id: int, response: Response, body: bytes) -> bool:
+        """`respond` with all of a body that fits into `capacity`; False, and nothing is queued, if it does not fit.
+
+        Not for HEAD, nor for statuses without content. The hot path: most answers go out by this one call.
+        """
+        ...
+
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """Queue an interim response: 100 or 103. Not sent to HTTP/1.0 clients; 103 is not sent on HTTP/1.1."""
 

@@ -106,6 +106,26 @@ class Http1Adapter(Http1Requests):
         if end:
             self._response_over()
 
+    def respond_whole(self, stream_id: int, response: Response, body: bytes) -> bool:
+        """See protocol.adapter."""
+        output = self._output
+        if (
+            stream_id == self._number
+            and self.open_streams
+            and self._request_ended
+            and not self._response_begun
+            and response.heads is not None
+            and response.content_length == len(body) <= self._limits.response_buffer_bytes - output.queued_bytes
+        ):
+            self._response_begun = True
+            output.put_head(shared_head(response, close=not self._keep_alive), body)
+            self._exchange_over()
+            return True
+        if len(body) > self.capacity(stream_id):
+            return False
+        self.respond(stream_id, response, body, end=True)
+        return True
+
     def _may_respond(self, stream_id: int) -> bool:
         return self._awaits_answer() if stream_id == self._number else self.open_streams == 0
 

@@ -122,7 +122,9 @@ class OutputQueue:
     def put_head(self, head: bytes, data: bytes) -> None:
         """Queue a response head and the body bytes at hand."""
         if len(data) <= _JOIN_BYTES:
-            self.put(head + data)
+            joined = head + data
+            self._parts.append(joined)
+            self.queued_bytes += len(joined)
         else:
             self.put(head)
             self.put(data)

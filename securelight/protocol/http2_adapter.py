@@ -15,10 +15,9 @@ import abc
 import time
 from typing import TYPE_CHECKING
 
-from securelight.model.dates import current_date
 from securelight.model.errors import Http2Code
 from securelight.protocol.frame_walk import MAX_FRAME_BYTES
-from securelight.protocol.http2_output import HIGHEST_STREAM_ID, goaway, response_fields, server_preface, window_update
+from securelight.protocol.http2_output import HIGHEST_STREAM_ID, fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
 
 if TYPE_CHECKING:
@@ -59,6 +58,11 @@ class Http2Adapter(Http2Requests):
     @abc.abstractmethod
     def _send_data(self, stream_id: int, data: bytes, end: bool) -> None: ...
 
+    def _send_whole(self, stream_id: int, fields: list[Field], body: bytes) -> None:
+        """A response with a body that is not empty."""
+        self._send_head(stream_id, fields, False)
+        self._send_data(stream_id, body, True)
+
     @abc.abstractmethod
     def _send_trailers(self, stream_id: int, fields: Fields) -> None: ...
 
@@ -94,26 +98,35 @@ class Http2Adapter(Http2Requests):
             return
         stream.responded = True
         stream.succeeded = response.status < 300
-        heads = response.heads
-        if heads is None:
-            fields = response_fields(response, current_date())
-        else:
-            date = current_date()
-            kept = heads.get("2")
-            if kept is None or kept[0] is not date:
-                kept = heads["2"] = (date, response_fields(response, date))
-            fields = kept[1]
+        self._send_head(stream_id, fields_to_send(response), end and not data)
+        if (not end or len(data) > MAX_FRAME_BYTES) and not stream.signals:
+            self._take_turns(stream_id)
         if data:
-            self._send_head(stream_id, fields, False)
-            if not stream.signals and (not end or len(data) > MAX_FRAME_BYTES):
-                self._take_turns(stream_id)
             self._send_data(stream_id, data, end)
-        else:
-            self._send_head(stream_id, fields, end)
-            if not end and not stream.signals:
-                self._take_turns(stream_id)
         if end:
             self._end(stream_id, stream)
+
+    def respond_whole(self, stream_id: int, response: Response, body: bytes) -> bool:
+        """Queue the head and the body."""
+        stream = self._streams.get(stream_id)
+        size = len(body)
+        if (
+            stream is None
+            or stream.responded
+            or self._failed
+            or size > self._window(stream_id)
+            or size > self._limits.response_buffer_bytes
+        ):
+            return False
+        if not body or size > MAX_FRAME_BYTES:
+            self.respond(stream_id, response, body, end=True)
+            return True
+        stream.responded = stream.ended = True
+        stream.succeeded = response.status < 300
+        self._send_whole(stream_id, fields_to_send(response), body)
+        if not stream.request_ended:
+            self._finishing.append(stream_id)
+        return True
 
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """Queue an interim response, if the final one has not been given."""

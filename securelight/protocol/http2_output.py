@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from securelight.model.dates import current_date
 from securelight.protocol.adapter import SERVER_FIELD
 from securelight.protocol.frame_walk import GOAWAY, SETTINGS, WINDOW_UPDATE
 
@@ -58,8 +59,20 @@ def goaway(last_stream_id: int, code: Http2Code) -> bytes:
     return _frame(GOAWAY, _two_uint32(last_stream_id, code))
 
 
-def response_fields(response: Response, date: bytes) -> list[Field]:
-    """The header list of `response`, with the fields that belong to the adapter."""
+def fields_to_send(response: Response) -> list[Field]:
+    """The header list of `response`; that of a shared one is kept for as long as the Date stays the same."""
+    date = current_date()
+    heads = response.heads
+    if heads is None:
+        return _response_fields(response, date)
+    kept = heads.get("2")
+    if kept is None or kept[0] is not date:
+        kept = heads["2"] = (date, _response_fields(response, date))
+    fields: list[Field] = kept[1]
+    return fields
+
+
+def _response_fields(response: Response, date: bytes) -> list[Field]:
     fields: list[Any] = [(b":status", b"%d" % response.status), *response.fields]
     if response.content_length is not None and response.status not in _NO_LENGTH_STATUSES:
         fields.append((b"content-length", b"%d" % response.content_length))

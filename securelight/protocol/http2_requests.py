@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import ConnectionFault, Http2Code, Refusal, StreamFault
+from securelight.model.headers import Headers
 from securelight.protocol.events import (
     BodyEnded,
     BodyReceived,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _MALFORMED_TRAILERS = CONNECTION_FIELDS | {b"content-length", b"host", b"te"}
 """Trailer fields that engines disagree about; nobody sends them by mistake."""
+
+_NO_FIELDS = Headers()
 
 
 class Http2Requests(abc.ABC):
@@ -202,7 +205,7 @@ class Http2Requests(abc.ABC):
             return
         known = self._known.get(fields) if ended and type(fields) is tuple else None
         if known is not None:
-            streams[stream_id] = Http2Stream(True, known.content_length, b"priority" in known.headers)
+            streams[stream_id] = Http2Stream(True, known.content_length, known.headers)
             events.append(known.again(stream_id, self._peer))
             return
         try:
@@ -215,7 +218,7 @@ class Http2Requests(abc.ABC):
         except Refusal as refusal:
             self._refuse(stream_id, refusal, fields, ended, events)
         else:
-            streams[stream_id] = Http2Stream(ended, request.content_length, b"priority" in request.headers)
+            streams[stream_id] = Http2Stream(ended, request.content_length, request.headers)
             events.append(request)
             if type(fields) is tuple:
                 remember(self._known, fields, sum(len(name) + len(value) for name, value in fields), request)
@@ -223,7 +226,7 @@ class Http2Requests(abc.ABC):
     def _refuse(
         self, stream_id: int, refusal: Refusal, fields: Sequence[Field], ended: bool, events: list[Event]
     ) -> None:
-        stream = self._streams[stream_id] = Http2Stream(ended, None, False)
+        stream = self._streams[stream_id] = Http2Stream(ended, None, _NO_FIELDS)
         stream.discards = True
         method, target = "-", b"-"
         for name, value in fields[:4]:

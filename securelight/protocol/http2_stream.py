@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from securelight.model.headers import Headers
+
 
 class Http2Stream:
     """One request and its response.
@@ -12,24 +17,29 @@ class Http2Stream:
         ended: so was the end of the response.
         discards: nothing more of the request's body is reported, because it was refused or the answer is out.
         succeeded: the status of the response is below 300.
-        signals: the client has sent a priority (RFC 9218).
+        headers: of the request; none if it was refused.
         announced: the Content-Length of the request, or None.
         received: bytes of its body so far.
         uncredited: flow-controlled bytes received and not yet given back.
     """
 
     __slots__ = (
-        "announced", "discards", "ended", "received", "request_ended", "responded", "signals", "succeeded",
+        "announced", "discards", "ended", "headers", "received", "request_ended", "responded", "succeeded",
         "uncredited",
     )  # fmt: skip
 
-    def __init__(self, request_ended: bool, announced: int | None, signals: bool) -> None:
+    def __init__(self, request_ended: bool, announced: int | None, headers: Headers) -> None:
         self.request_ended = request_ended
         self.announced = announced
-        self.signals = signals
+        self.headers = headers
         self.responded = False
         self.ended = False
         self.discards = False
         self.succeeded = False
         self.received = 0
         self.uncredited = 0
+
+    @property
+    def signals(self) -> bool:
+        """The client has sent a priority with the request (RFC 9218)."""
+        return b"priority" in self.headers

@@ -111,11 +111,12 @@ class Nghttp2Adapter(Http2Adapter):
                 self._on_head(event.stream_id, event.headers, event.end_stream, events)
             elif type(event) is ngh2.StreamClosed:
                 frames -= 1
-                stream = streams.get(event.stream_id)
+                stream_id = event.stream_id
+                stream = streams.get(stream_id)
                 if stream is not None and stream.ended and not (event.error_code or stream.uncredited):
-                    del streams[event.stream_id]  # as it should be
+                    del streams[stream_id]  # as it should be
                 else:
-                    self._on_closed(event.stream_id, event.error_code, events)
+                    self._on_closed(stream_id, event.error_code, events)
             elif type(event) is ngh2.DataReceived:
                 data = event.data
                 self._on_data(event.stream_id, data, len(data), event.end_stream, events)
@@ -207,6 +208,14 @@ class Nghttp2Adapter(Http2Adapter):
     def _send_data(self, stream_id: int, data: bytes, end: bool) -> None:
         try:
             self._engine.send_data(stream_id, data, end_stream=end)
+        except ngh2.NGH2Error:
+            return
+
+    def _send_whole(self, stream_id: int, fields: list[Field], body: bytes) -> None:
+        engine = self._engine
+        try:
+            engine.send_response(stream_id, fields)
+            engine.send_data(stream_id, body, end_stream=True)
         except ngh2.NGH2Error:
             return
 

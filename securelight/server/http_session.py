@@ -144,8 +144,7 @@ class HttpSession:
             response.release()
             adapter.respond(stream_id, response, b"", end=True)
             self.service.access_log.record(request, facts, response.status, 0, started)
-        elif type(body) is bytes and len(body) <= adapter.capacity(stream_id):
-            adapter.respond(stream_id, response, body, end=True)
+        elif type(body) is bytes and adapter.respond_whole(stream_id, response, body):
             self.service.access_log.record(request, facts, response.status, len(body), started)
         elif isinstance(body, AsyncBody):
             self._defer(request, facts, response, started)

@@ -251,6 +251,40 @@ def test_equal_streams_take_turns(engine: Engine) -> None:
     assert all(4 <= half.count(stream_id) <= 6 for stream_id in (1, 3, 5))
 
 
+def test_a_whole_response_goes_out_at_once_where_it_fits(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 10}), client.head(1), client.head(3), client.head(5, POST, end=False), client.head(7))
+    assert not client.adapter.respond_whole(1, OK, b"eleven byte")
+    assert client.adapter.respond_whole(1, OK, b"ten bytes.")
+    assert not client.adapter.respond_whole(1, OK, b"")
+    assert client.adapter.respond_whole(3, OK, b"")
+    assert client.adapter.respond_whole(5, OK, b"early")
+    assert not client.adapter.respond_whole(9, OK, b"hello")
+    client.send(reset(7))
+    assert not client.adapter.respond_whole(7, OK, b"hello")
+    client.read()
+    assert client.answers() == {1: (200, b"ten bytes.", True), 3: (200, b"", True), 5: (200, b"early", True)}
+    client.lose_patience()
+    client.read()
+    assert client.resets() == {5: Http2Code.NO_ERROR}
+    assert client.adapter.open_streams == 0
+
+
+def test_a_whole_response_of_many_frames_takes_turns(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(settings({4: 1 << 20}), window_update(0, 1 << 20), client.head(1), client.head(3))
+    for stream_id in (1, 3):
+        assert client.adapter.respond_whole(stream_id, OK, b"x" * 60_000)
+    order = [frame.stream_id for frame in client.read() if isinstance(frame, DataFrame) and frame.data]
+    assert set(order[:2]) == {1, 3}
+
+
+def test_after_a_failure_no_whole_response_is_taken(engine: Engine) -> None:
+    client = Client(engine)
+    client.send(client.head(1), ping(), raw_frame(5, 0, 1))
+    assert not client.adapter.respond_whole(1, OK, b"hello")
+
+
 def test_capacity_is_bounded_by_windows_and_by_what_waits(engine: Engine) -> None:
     client = Client(engine)
     client.send(settings({4: 1000}), client.head(1), client.head(3))
