@@ -67,13 +67,14 @@ class Transport:
         session = self.session
         if session is None:
             return self.receive_raw()
-        data = session.decrypt(b"") if session.holds_input else b""
-        while data == b"":
-            ciphertext = self.receive_raw()
-            if not ciphertext:
-                return ciphertext
-            data = session.decrypt(ciphertext)
-        return data
+        ciphertext: bytes | None = b""
+        while session.holds_input or (ciphertext := self.receive_raw()):
+            data = session.decrypt(ciphertext or b"")
+            if data != b"":
+                return data
+            ciphertext = b""
+            self.send_handshake()  # what it may have called for: the alert that refuses renegotiation
+        return ciphertext
 
     @property
     def holds_input(self) -> bool:
