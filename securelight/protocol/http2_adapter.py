@@ -113,7 +113,6 @@ class Http2Adapter(Http2Requests):
         if (
             stream is None
             or stream.responded
-            or self._failed
             or size > self._window(stream_id)
             or size > self._limits.response_buffer_bytes
         ):

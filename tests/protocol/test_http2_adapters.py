@@ -24,6 +24,7 @@ from tests.protocol.http2_support import (
     PREFACE,
     Client,
     DataFrame,
+    GoAwayFrame,
     HeadersFrame,
     SettingsFrame,
     WindowUpdateFrame,
@@ -279,10 +280,13 @@ def test_a_whole_response_of_many_frames_takes_turns(engine: Engine) -> None:
     assert set(order[:2]) == {1, 3}
 
 
-def test_after_a_failure_no_whole_response_is_taken(engine: Engine) -> None:
+def test_whole_responses_to_earlier_requests_come_before_the_goaway(engine: Engine) -> None:
     client = Client(engine)
-    client.send(client.head(1), ping(), raw_frame(5, 0, 1))
-    assert not client.adapter.respond_whole(1, OK, b"hello")
+    client.send(client.head(1), raw_frame(5, 0, 1))
+    assert client.adapter.respond_whole(1, OK, b"hello")
+    client.read()
+    assert client.answers() == {1: (200, b"hello", True)}
+    assert isinstance(client.frames[-1], GoAwayFrame)
 
 
 def test_capacity_is_bounded_by_windows_and_by_what_waits(engine: Engine) -> None:
