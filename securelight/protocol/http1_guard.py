@@ -18,6 +18,8 @@ from securelight.model.errors import Refusal, StreamFault
 from securelight.protocol.request_head import KNOWN_METHODS, checked_trailers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
 
@@ -33,6 +35,8 @@ _FIELD_LINES = rb"(?:" + _TCHAR + rb"++:" + _TEXT + rb"*+\r\n)*+"
 _LINE = rb"(" + _TCHAR + rb"++) ([!-~]++) HTTP/([0-9]\.[0-9])"
 _HEAD = re.compile(_LINE + rb"\r\n(" + _FIELD_LINES + rb")\r\n")
 _REQUEST_LINE = re.compile(_LINE)
+_FIRST_WORD = re.compile(rb"[A-Za-z]{1,20}(?= )")
+_FIELD_NAME = re.compile(rb"[A-Za-z0-9_-]{1,40}[ \t]*:")
 _TRAILER_LINES = re.compile(_FIELD_LINES)
 _BAD_BYTE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
 """Control characters, bare LF, bare CR."""
@@ -137,7 +141,7 @@ class Http1Guard:
         if match is None:
             del held[end + 4 :]
             self._judge_bytes()
-            raise Refusal(400, "A header field is malformed.", _first_bad_line(raw))
+            raise Refusal(400, "A header field is malformed.", _bad_line(raw.split(b"\r\n")[1:]))
         del held[: end + 4]
         return self._checked(match, raw)
 
@@ -156,7 +160,7 @@ class Http1Guard:
             line = bytes(held[:line_end])
             match = _REQUEST_LINE.fullmatch(line)
             if match is None:
-                raise Refusal(400, "The request line is malformed.", f"request line {line[:80]!r}")
+                raise Refusal(400, "The request line is malformed.", _first_word(line))
             self._judge_line(match)
             self._line_judged = True
         self._judge_control_bytes(start, self._head_bytes)
@@ -336,7 +340,7 @@ class Http1Guard:
             else:
                 self.in_body = False
         elif block or _BAD_BYTE.search(held, max(0, start - 1), bound):
-            self.fault = Refusal(400, "A trailer field is malformed.", f"trailers {bytes(held[:40])!r}")
+            self.fault = Refusal(400, "A trailer field is malformed.", _bad_line(held.split(b"\r\n")))
         elif len(held) >= bound + 4:
             self.fault = Refusal(431, "The trailer fields are too large.", f"over {bound} bytes")
         self._searched = max(0, len(held) - 3) if self.in_body else 0
@@ -374,8 +378,17 @@ def _settle_framing(head: Head, lower: bytes) -> None:
         head.length = int(lengths[0])
 
 
-def _first_bad_line(raw: bytes) -> str:
-    for line in raw.split(b"\r\n")[1:]:
+# What is malformed goes to a log, and may hold credentials anywhere: only names are quoted.
+
+
+def _first_word(line: bytes) -> str:
+    match = _FIRST_WORD.match(line)
+    return f"request line of {len(line)} bytes, {match[0] if match else b''!r} first"
+
+
+def _bad_line(lines: Sequence[bytes]) -> str:
+    for number, line in enumerate(lines, 1):
         if not _TRAILER_LINES.fullmatch(line + b"\r\n"):
-            return f"field line {line[:60]!r}"
+            match = _FIELD_NAME.match(line)
+            return f"field line {number}, {match[0] if match else b''!r}"
     return "field lines"

@@ -80,6 +80,8 @@ class Connection:
     def on_ready(self, mask: int) -> None:
         """See server.reactor.Stepped."""
         if mask & _GONE:
+            if self._opening is not None and mask & _IN:
+                self._turn(reading=True)  # a client that does not trust us says why before it goes
             self.close()
         elif mask & _END and not mask & _IN:
             self._end_seen()
