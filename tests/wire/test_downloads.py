@@ -185,7 +185,8 @@ def test_curl_sees_why_a_long_upload_is_refused(
 ) -> None:
     """A reset right after the answer makes curl report the reset and lose the answer."""
     command = [
-        "curl", "--silent", "--show-error", "--max-time", "10", version, "--cacert", str(certificates.ca), "--output", "-",
+        "curl", "--silent", "--show-error", "--max-time", "10", version, "--output", "-",
+        "--cacert", str(certificates.ca),
         "--write-out", "%{stderr}%{http_code}", "--data-binary", f"@{server.directory}/site/large.bin",
         f"https://localhost:{server.port}/small.txt",
     ]  # fmt: skip
