@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
@@ -21,9 +21,13 @@ class Headers:
 
     Args:
         fields: the pairs in the order received; names in lower case.
+
+    Attributes:
+        get: the value of the field with a name (lower case), all its lines joined; None if it is absent. It is the
+            lookup itself, without a call of ours around it.
     """
 
-    __slots__ = ("_index", "fields")
+    __slots__ = ("_index", "fields", "get")
 
     def __init__(self, fields: Iterable[Field] = ()) -> None:
         self.fields: Fields = tuple(fields)
@@ -36,10 +40,7 @@ class Headers:
                 else:
                     index[name] = value
         self._index = index
-
-    def get(self, name: bytes) -> bytes | None:
-        """The value of the field `name` (lower case), all its lines joined; None if it is absent."""
-        return self._index.get(name)
+        self.get: Callable[[bytes], bytes | None] = index.get
 
     def lines(self, name: bytes) -> list[bytes]:
         """Every line of the field `name`, unjoined, in order."""

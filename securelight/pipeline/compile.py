@@ -147,7 +147,7 @@ class CompiledSites:
         """The route for `request`; sets `facts.route_path`."""
         routes = self._exact.get(request.host)
         if routes is None:
-            routes = self._by_suffix(request.host)
+            routes = self._by_suffix(request.host) if self._suffixes else self._fallback
         path = request.path
         for route in routes:
             prefix = route.prefix
@@ -159,7 +159,7 @@ class CompiledSites:
         return self.default_route
 
     def _by_suffix(self, host: str) -> tuple[Route, ...]:
-        dot = host.find(".") if self._suffixes else -1
+        dot = host.find(".")
         while dot >= 0:
             routes = self._suffixes.get(host[dot:])
             if routes is not None:

@@ -14,7 +14,6 @@ import re
 import select
 import stat
 import time
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -44,14 +43,19 @@ def _escape(value: bytes) -> str:
     return value.decode("ascii")
 
 
-_escape_kept = lru_cache(_KEPT_VALUES)(_escape)
+_kept: dict[bytes | None, str] = {}
 """Most targets and user agents are those of a moment ago."""
+_kept_text = _kept.get
 
 
 def _escaped(value: bytes | None) -> str:
-    if not value:
-        return "-"
-    return _escape_kept(value) if len(value) <= _KEPT_BYTES else _escape(value)
+    """For what `_kept_text` does not know."""
+    text = _escape(value) if value else "-"
+    if not value or len(value) <= _KEPT_BYTES:
+        if len(_kept) >= _KEPT_VALUES:
+            _kept.clear()
+        _kept[value] = text
+    return text
 
 
 class AccessLog:
@@ -87,20 +91,23 @@ class AccessLog:
         """Note a finished request. `started` is time.monotonic() at its head; `sent_bytes` of its response body."""
         if self._form == "off":
             return
-        now = time.time()
-        if int(now) != self._second:
-            self._second = int(now)
-            self._date = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(now))
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))
+        lines = self._lines
         if self._form == "combined":
-            get = request.headers.get
-            self._lines.append(
+            target, get = request.target, request.headers.get
+            referer, user_agent = get(b"referer"), get(b"user-agent")
+            lines.append(
                 f"{facts.client_address or '-'} - {facts.user or '-'} [{self._date}]"
-                f' "{request.method} {_escaped(request.target)} HTTP/{request.http_version}" {status} {sent_bytes}'
-                f' "{_escaped(get(b"referer"))}" "{_escaped(get(b"user-agent"))}"\n'
+                f' "{request.method} {_kept_text(target) or _escaped(target)} HTTP/{request.http_version}" {status}'
+                f' {sent_bytes} "{_kept_text(referer) or _escaped(referer)}"'
+                f' "{_kept_text(user_agent) or _escaped(user_agent)}"\n'
             )
         else:
-            self._lines.append(self._json(request, facts, status, sent_bytes, time.monotonic() - started))
-        if len(self._lines) >= BATCH_LINES:
+            lines.append(self._json(request, facts, status, sent_bytes, time.monotonic() - started))
+        if len(lines) >= BATCH_LINES:
             self.flush()
 
     def _json(self, request: Request, facts: Facts, status: int, sent_bytes: int, seconds: float) -> str:
@@ -112,7 +119,7 @@ class AccessLog:
             "method": request.method,
             "scheme": request.scheme,
             "host": request.authority,
-            "target": _escaped(request.target),
+            "target": _kept_text(request.target) or _escaped(request.target),
             "protocol": f"HTTP/{request.http_version}",
             "status": status,
             "bytes": sent_bytes,
