@@ -340,7 +340,7 @@ class Http1Guard:
             else:
                 self.in_body = False
         elif block or _BAD_BYTE.search(held, max(0, start - 1), bound):
-            self.fault = Refusal(400, "A trailer field is malformed.", _bad_line(held.split(b"\r\n")))
+            self.fault = Refusal(400, "A trailer field is malformed.", _bad_line(bytes(held).split(b"\r\n")))
         elif len(held) >= bound + 4:
             self.fault = Refusal(431, "The trailer fields are too large.", f"over {bound} bytes")
         self._searched = max(0, len(held) - 3) if self.in_body else 0

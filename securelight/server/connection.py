@@ -319,6 +319,7 @@ class Connection:
         self._transport.close()
         if self._session is not None:
             self._session.close()
+            self._session = None  # the wheel keeps a closed connection until its next look
 
     # Deadlines.
 

@@ -154,4 +154,5 @@ class Transport:
     def close(self) -> None:
         """Close the socket at once. May be called twice."""
         self.pending = None
+        self.session = None
         self.sock.close()
