@@ -1,0 +1,107 @@
+"""A TLS session in memory: what it does with records that bring nothing, and with what is no TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from securelight.model.limits import Limits
+from securelight.tls.session import TlsFault, TlsSession
+
+if TYPE_CHECKING:
+    from tests.certificates import TestCertificates
+
+LIMITS = Limits()
+
+
+class Pair:
+    """A server session, and OpenSSL's client at the other end of two pieces of memory."""
+
+    def __init__(self, certificates: TestCertificates) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.chain, certificates.key)
+        self.server = TlsSession(context, LIMITS)
+        self.to_client, self.to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client_context = ssl.create_default_context(cafile=str(certificates.ca))
+        self.client = client_context.wrap_bio(self.to_client, self.to_server, server_hostname="localhost")
+
+    def shake_hands(self) -> None:
+        done = False
+        while not done:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.client.do_handshake()
+            if data := self.to_server.read():
+                self.server.feed(data)
+            done = self.server.handshake(LIMITS)
+            self.to_client.write(self.server.take_output())
+
+
+@pytest.fixture
+def pair(certificates: TestCertificates) -> Pair:
+    return Pair(certificates)
+
+
+def test_both_ways(pair: Pair) -> None:
+    pair.shake_hands()
+    pair.client.write(b"hello")
+    assert pair.server.decrypt(pair.to_server.read()) == b"hello"
+    pair.to_client.write(pair.server.encrypt(b"x" * 100_000))
+    received = b""
+    while len(received) < 100_000:
+        received += pair.client.read(65_536)
+    assert received == b"x" * 100_000
+
+
+def test_close_notify_is_the_end(pair: Pair) -> None:
+    pair.shake_hands()
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.unwrap()
+    assert pair.server.decrypt(pair.to_server.read()) is None
+
+
+def test_plaintext_makes_room_for_more_ciphertext(pair: Pair) -> None:
+    pair.shake_hands()
+    for _ in range(20):
+        pair.client.write(b"x" * 16_000)
+        assert pair.server.decrypt(pair.to_server.read()) == b"x" * 16_000
+
+
+def test_ciphertext_without_content_is_bounded(pair: Pair) -> None:
+    """A record that never ends, fed byte by byte, stands for KeyUpdates: neither gives any plaintext."""
+    pair.shake_hands()
+    pair.client.write(b"x" * 16_000)
+    record = pair.to_server.read()
+    for _ in range(LIMITS.ciphertext_without_plaintext_bytes // len(record)):
+        pair.server.feed(record[:-1])
+    pair.server.feed(record[:100])
+    with pytest.raises(TlsFault, match="flood: ciphertext without content"):
+        pair.server.feed(record[:-1])
+
+
+def test_handshake_bytes_are_bounded(pair: Pair) -> None:
+    filler = b"\x16\x03\x01\x40\x00" + bytes(16_384)
+    for _ in range(LIMITS.handshake_bytes // len(filler)):
+        pair.server.feed(filler)
+    with pytest.raises(TlsFault, match="flood: handshake bytes"):
+        pair.server.feed(filler)
+
+
+def test_damaged_record_is_a_fault_with_an_alert(pair: Pair) -> None:
+    pair.shake_hands()
+    pair.client.write(b"hello")
+    record = bytearray(pair.to_server.read())
+    record[-1] ^= 1
+    with pytest.raises(TlsFault, match="bad record mac"):
+        pair.server.decrypt(bytes(record))
+    pair.to_client.write(pair.server.take_output())
+    with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
+        pair.client.read(1)
+
+
+def test_garbage_is_a_fault(pair: Pair) -> None:
+    pair.server.feed(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with pytest.raises(TlsFault, match="http request"):
+        pair.server.handshake(LIMITS)

@@ -1,0 +1,100 @@
+"""Connections as such: how many there may be, and how they end when the server stops."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wire.clients import Http1, Http2
+from tests.wire.raw_http2 import RawHttp2, window_update
+from tests.wire.server_process import serving, write_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.certificates import TestCertificates
+
+LONG_BYTES = 24 << 20
+RESPOND = 'respond = { body = "hello\\n" }'
+
+
+def test_connection_limit_makes_newcomers_wait(tmp_path: Path, certificates: TestCertificates, engine: str) -> None:
+    write_config(tmp_path, certificates, RESPOND, engine=engine, limits="connections = 3")
+    with serving(tmp_path) as server:
+        clients = [Http1(server.port, certificates.ca) for _ in range(3)]
+        assert all(client.request("GET", "/").status == 200 for client in clients)
+        waiting = socket.create_connection(("127.0.0.1", server.port))  # the kernel accepts it, the server does not yet
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        server.wait_for_event("connection limit reached")
+        waiting.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        assert clients[1].request("GET", "/").status == 200, "those that are in are served"
+        clients.pop().close()
+        waiting.settimeout(10)
+        assert waiting.recv(65_536).startswith(b"HTTP/1.1 308 ")
+        waiting.close()
+        for client in clients:
+            client.close()
+
+
+def test_running_out_of_descriptors_pauses_accepting(
+    tmp_path: Path, certificates: TestCertificates, engine: str
+) -> None:
+    write_config(tmp_path, certificates, RESPOND, engine=engine)
+    with serving(tmp_path) as server:
+        (worker,) = server.workers()
+        first = Http2(server.port, certificates.ca)
+        assert first.request("GET", "/").status == 200
+        soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (30, hard))
+        socks = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+        server.wait_for_event("cannot accept")
+        assert first.request("GET", "/").status == 200
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+        for sock in socks:
+            sock.close()
+        later = Http1(server.port, certificates.ca)
+        assert later.request("GET", "/").status == 200
+        later.close()
+        first.close()
+
+
+def test_stop_lets_open_requests_end(tmp_path: Path, certificates: TestCertificates, engine: str) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("hello\n")
+    with (tmp_path / "site" / "long").open("wb") as file:
+        file.truncate(LONG_BYTES)
+    write_config(tmp_path, certificates, 'root = "site"', engine=engine)
+    with serving(tmp_path) as server:
+        idle_h1, h1 = Http1(server.port, certificates.ca), Http1(server.port, certificates.ca)
+        idle_h2 = RawHttp2(server.port, certificates.ca)
+        h2 = RawHttp2(server.port, certificates.ca, values={4: 1 << 30})
+        assert idle_h2.works(1)
+        assert idle_h1.request("GET", "/").status == 200
+        h2.send(window_update(0, 1 << 30), h2.head(1, "/long"))
+        assert h2.until(lambda: bool(h2.statuses))
+        h1.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert h1.read_head().status == 200
+        server.send_signal(signal.SIGTERM)
+        assert idle_h1.ended()
+        assert not idle_h1.cut
+        assert idle_h2.goaway() == (1, 0)
+        idle_h1.close()
+        idle_h2.close()
+        assert h2.goaway() == (1, 0)
+        h2.close()
+        assert len(h2.body(1)) == LONG_BYTES
+        assert h2.ended_streams() == {1}
+        body, whole = h1.rest(LONG_BYTES)
+        assert whole
+        assert len(body) == LONG_BYTES
+        assert h1.ended()
+        h1.close()
+        assert server.process.wait(15) == 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
