@@ -35,7 +35,7 @@ class Flood:
         clock: monotonic seconds; given by tests.
     """
 
-    __slots__ = ("_checked", "_clock", "_controls", "_earned", "_limits", "_replies", "_resets")
+    __slots__ = ("_checked", "_clock", "_controls", "_earned", "_limits", "_most_earned", "_replies", "_resets")
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -44,6 +44,7 @@ class Flood:
         self._resets: float = limits.stream_resets
         self._controls: float = limits.control_frames
         self._earned = 0
+        self._most_earned = limits.control_frames
         self._replies = 0
 
     def reset(self, what: str) -> None:
@@ -79,12 +80,16 @@ class Flood:
 
     def opened(self, stream_count: int) -> None:
         """New streams: each explains one update."""
-        self._earned = min(self._earned + stream_count, self._limits.control_frames)
+        self._earned = earned = self._earned + stream_count
+        if earned > self._most_earned:
+            self._earned = self._most_earned
 
     def sent(self, byte_count: int) -> None:
         """Output was taken: the peer has read what came before it, and will have to update its windows."""
         self._replies = 0
-        self._earned = min(self._earned + 1 + byte_count // SENT_BYTES_PER_UPDATE, self._limits.control_frames)
+        self._earned = earned = self._earned + 1 + byte_count // SENT_BYTES_PER_UPDATE
+        if earned > self._most_earned:
+            self._earned = self._most_earned
 
     def _refill(self) -> None:
         now = self._clock()

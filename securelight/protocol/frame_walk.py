@@ -30,6 +30,7 @@ FRAME_HEADER_BYTES = 9
 MAX_FRAME_BYTES = 16_384
 """Our MAX_FRAME_SIZE: the default, never raised (RFC 9113, section 4.2)."""
 LARGEST_WINDOW = 2**31 - 1
+LARGEST_STREAM_ID = 2**31 - 1
 LARGE_INCREMENT = 1 << 24
 """WINDOW_UPDATE of a stream from here on is checked for overflow before the engine gets it."""
 HEAD_SLACK = 2
@@ -134,6 +135,28 @@ class FrameWalk:
             self._cut[stream_id] = self._limits.request_body_buffer_bytes
             if len(self._cut) > 2 * self._limits.concurrent_streams:
                 del self._cut[next(iter(self._cut))]
+
+    def takes_whole(self, data: bytes) -> bool:
+        """Whether `data` is one run of one frame, a head without a body: what most reads of idle clients are.
+
+        It counts as walked then; otherwise nothing has happened.
+        """
+        if self._block or self._held or len(data) < FRAME_HEADER_BYTES:
+            return False
+        high, low, kind, flags, stream_id = _frame_header(data, 0)
+        if (
+            kind != HEADERS
+            or flags != END_STREAM | END_HEADERS
+            or FRAME_HEADER_BYTES + (high << 16 | low) != len(data)
+            or len(data) > FRAME_HEADER_BYTES + MAX_FRAME_BYTES
+            or not self.last_stream_id < stream_id <= LARGEST_STREAM_ID
+            or not stream_id & 1
+        ):
+            return False
+        self.last_stream_id = stream_id
+        self.frames = 1
+        self._flood.opened(1)
+        return True
 
     def walk(self, data: bytes) -> Iterator[Finding]:
         """The findings in `data` and in what was held of an incomplete frame before, in order.

@@ -16,8 +16,8 @@ import time
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import Http2Code
-from securelight.protocol.frame_walk import MAX_FRAME_BYTES
-from securelight.protocol.http2_output import HIGHEST_STREAM_ID, fields_to_send, goaway, server_preface, window_update
+from securelight.protocol.frame_walk import LARGEST_STREAM_ID, MAX_FRAME_BYTES
+from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Http2Adapter(Http2Requests):
         """Send the shutdown notice: a GOAWAY with the highest stream there can be (RFC 9113, section 6.8)."""
         if not (self._announced or self._leaving or self._failed):
             self._announced = True
-            self._ours += goaway(HIGHEST_STREAM_ID, Http2Code.NO_ERROR)
+            self._ours += goaway(LARGEST_STREAM_ID, Http2Code.NO_ERROR)
 
     def goodbye(self) -> None:
         """Send GOAWAY with the last stream that is served (RFC 9113, section 6.8)."""

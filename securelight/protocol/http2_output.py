@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW = 65_535
 """RFC 9113, section 6.9.2."""
-HIGHEST_STREAM_ID = (1 << 31) - 1
 _NO_LENGTH_STATUSES = frozenset({204, 304})
 """A 204 has no Content-Length (RFC 9110, section 8.6); that of a 304 would have to be that of the 200."""
 

@@ -67,6 +67,12 @@ class Http2Requests(abc.ABC):
     """Whether the engine checks the syntax of fields itself."""
     prioritizes = False
     """Whether the engine understands RFC 9218."""
+    input_ready = False
+    """Never, as all of it is looked at in `receive`."""
+    wants_input = True
+    """Always, as the windows bound what comes."""
+    cut = False
+    """Never, as a stream that is broken off is reset."""
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._peer = peer
@@ -134,28 +140,17 @@ class Http2Requests(abc.ABC):
         """A header block (of a request or its trailers) or the connection preface is incomplete."""
         return not self._failed and self._walk.partial_head
 
-    @property
-    def input_ready(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def wants_input(self) -> bool:
-        """Always: the windows bound what comes."""
-        return True
-
-    @property
-    def cut(self) -> bool:
-        """Never: a stream that is broken off is reset."""
-        return False
-
     def receive(self, data: bytes) -> Sequence[Event]:
         """The events of `data`; faults are events too."""
         events: list[Event] = []
         if self._failed:
             return events
+        walk = self._walk
         try:
-            for finding in self._walk.walk(data):
+            if walk.takes_whole(data):
+                self._feed(data, events)
+                return events
+            for finding in walk.walk(data):
                 if type(finding) is bytes:
                     self._feed(finding, events)
                 else:

@@ -190,3 +190,35 @@ def test_cutting_the_input_anywhere_changes_nothing(frames: list[bytes], cuts: l
 @hypothesis_settings(max_examples=300, deadline=None)
 def test_random_bytes_only_ever_give_a_connection_fault(garbage: bytes, after_preface: bool) -> None:
     walk_all([(PREFACE + settings() if after_preface else b"") + garbage])
+
+
+LONE_FRAMES = st.builds(
+    lambda kind, flags, stream_id, payload, cut: raw_frame(kind, flags, stream_id, payload)[:cut],
+    st.sampled_from([0, 1, 1, 1, 9]),
+    st.sampled_from([5, 5, 5, 4, 1, 0, 0x25, 0xD, 0x85]),
+    st.sampled_from([0, 1, 2, 3, 5, 5, 7, 0x80000007, 2**31 - 1]),
+    st.sampled_from([b"", b"\x82\x84", b"x" * 16_384, b"x" * 16_385, raw_frame(6, 0, 0, b"12345678")]),
+    st.sampled_from([None, None, 5, 9, 10]),
+)
+
+
+@given(st.sampled_from([b"", head(3), raw_frame(1, 1, 3), head(3)[:5], head(3, end=False)]), LONE_FRAMES)
+@hypothesis_settings(max_examples=300, deadline=None)
+def test_a_frame_that_is_taken_whole_is_one_that_the_walk_lets_through(before: bytes, frame: bytes) -> None:
+    walk, other = greeted(), greeted()
+    for each in (walk, other):
+        list(each.walk(before))
+    if walk.takes_whole(frame):
+        assert list(other.walk(frame)) == [frame]
+    else:
+        assert before or frame != head(5)
+    assert (walk.frames, walk.last_stream_id, walk.partial_head) == (
+        other.frames, other.last_stream_id, other.partial_head
+    )  # fmt: skip
+
+
+def test_nothing_is_taken_whole_before_the_preface_and_settings() -> None:
+    walk = FrameWalk(LIMITS, Flood(LIMITS, Clock()), priorities=True)
+    assert not walk.takes_whole(head(1))
+    assert list(walk.walk(PREFACE)) == [PREFACE]
+    assert not walk.takes_whole(head(1))
