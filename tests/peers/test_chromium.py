@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,11 @@ def playwright() -> Iterator[Playwright]:
 
 
 def launch(playwright: Playwright, home: Path) -> Browser:
-    """A browser that lives in `home`."""
-    return playwright.chromium.launch(executable_path=CHROMIUM, env={**os.environ, "HOME": str(home)})
+    """A browser that lives in `home`, and asks nobody but our server for anything."""
+    options = ("--disable-quic", "--disable-component-update", "--no-proxy-server")
+    return playwright.chromium.launch(
+        executable_path=CHROMIUM, env={**os.environ, "HOME": str(home)}, args=options, chromium_sandbox=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +122,31 @@ def test_the_site_loads_over_http2_with_every_file(server: ServerProcess, page: 
     page.get_by_text("HTTP/2 over TLS").wait_for()
     assert page.locator(".night img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [560, 260]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a telephone"
+
+
+def test_the_padlock_is_real(server: ServerProcess, page: Page) -> None:
+    """The certificate is verified against the store, not waved through: what Chromium shows behind the padlock."""
+    answer = page.goto(f"https://localhost:{server.port}/")
+    assert answer is not None
+    details = answer.security_details()
+    assert details is not None
+    assert details["protocol"] == "TLS 1.3"
+    assert (details["issuer"] or "").startswith("securelight local CA")
+    assert details["subjectName"] == "localhost"
+    assert (details["validFrom"] or 0) < time.time() < (details["validTo"] or 0)
+    assert page.evaluate("isSecureContext")
+
+
+def test_a_reload_sends_no_file_twice(server: ServerProcess, page: Page) -> None:
+    page.goto(f"https://localhost:{server.port}/", wait_until="networkidle")
+    page.reload(wait_until="networkidle")
+    sizes = page.evaluate(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+        ".map(entry => [entry.name, entry.transferSize, entry.encodedBodySize])"
+    )
+    assert len(sizes) >= 4
+    # 304 is some 300 bytes of head, the cache nothing; what is sent again is its head and its body.
+    assert [name for name, transferred, body in sizes if transferred > body] == []
 
 
 def test_the_lamp_keeps_the_time_of_the_light_that_is_chosen(server: ServerProcess, page: Page) -> None:
