@@ -18,6 +18,35 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from securelight.model.errors import ConnectionFault, Http2Code
+from securelight.protocol.http2_frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_HEADER_BYTES,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADERS,
+    LARGEST_STREAM_ID,
+    LARGEST_WINDOW,
+    MAX_FRAME_BYTES,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PRIORITY_UPDATE,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    check_connection_frame,
+    check_headers_layout,
+    check_length,
+    frame_header,
+    padding,
+    uint32,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,29 +54,16 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.protocol.flood import Flood
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-FRAME_HEADER_BYTES = 9
-MAX_FRAME_BYTES = 16_384
-"""Our MAX_FRAME_SIZE: the default, never raised (RFC 9113, section 4.2)."""
-LARGEST_WINDOW = 2**31 - 1
-LARGEST_STREAM_ID = 2**31 - 1
 LARGE_INCREMENT = 1 << 24
 """WINDOW_UPDATE of a stream from here on is checked for overflow before the engine gets it."""
 HEAD_SLACK = 2
 """How many times request_head_bytes a header block may take, compressed or not, to be answered with 431; beyond it the
 connection ends, as decompression can neither be stopped nor left out."""
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-PRIORITY_UPDATE = 0x10
-END_STREAM, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x4, 0x8, 0x20
-ACK = 0x1
-
 _AWAITING_SETTINGS = -1
 _DROP = b""
 """The finding for a frame that is nobody's business."""
 
-_frame_header = struct.Struct(">BHBBI").unpack_from
-_uint32 = struct.Struct(">I").unpack_from
 _settings = struct.Struct(">HI").iter_unpack
 
 
@@ -143,7 +159,7 @@ class FrameWalk:
         """
         if self._block or self._held or len(data) < FRAME_HEADER_BYTES:
             return False
-        high, low, kind, flags, stream_id = _frame_header(data, 0)
+        high, low, kind, flags, stream_id = frame_header(data, 0)
         if (
             kind != HEADERS
             or flags != END_STREAM | END_HEADERS
@@ -181,7 +197,7 @@ class FrameWalk:
         finding: Finding | None
         try:
             while available - position >= FRAME_HEADER_BYTES:
-                high, low, kind, flags, stream_id = _frame_header(data, position)
+                high, low, kind, flags, stream_id = frame_header(data, position)
                 length = high << 16 | low
                 if length > MAX_FRAME_BYTES:
                     raise ConnectionFault(f"frame of {length} bytes", Http2Code.FRAME_SIZE_ERROR)
@@ -193,7 +209,7 @@ class FrameWalk:
                     self._check_expected(kind, flags)
                 if kind == HEADERS:
                     if flags & (PADDED | HAS_PRIORITY):
-                        _check_headers_layout(data, position, length, flags, stream_id)
+                        check_headers_layout(data, position, length, flags, stream_id)
                     if stream_id > self.last_stream_id and stream_id & 1:
                         self.last_stream_id = stream_id
                         opened += 1
@@ -283,7 +299,7 @@ class FrameWalk:
         """None if the frame is for the engine."""
         content_bytes = length
         if flags & PADDED:
-            content_bytes -= 1 + _padding(data, position, length)
+            content_bytes -= 1 + padding(data, position, length)
         if stream_id in self._receiving:
             if flags & END_STREAM:
                 self._receiving.discard(stream_id)
@@ -315,7 +331,7 @@ class FrameWalk:
         if kind == WINDOW_UPDATE:
             return self._window_update(data, position, length, stream_id)
         if kind == RST_STREAM:
-            _check_length("RST_STREAM", length == 4)
+            check_length("RST_STREAM", length == 4)
             self._check_not_idle("RST_STREAM", stream_id)
             self._receiving.discard(stream_id)
             self._flood.reset("reset")
@@ -323,13 +339,13 @@ class FrameWalk:
         if kind == SETTINGS:
             return self._check_settings(data, position, length, flags, stream_id)
         if kind == PING:
-            _check_connection_frame("PING", stream_id)
-            _check_length("PING", length == 8)
+            check_connection_frame("PING", stream_id)
+            check_length("PING", length == 8)
             self._flood.reply("PING")
             return None
         if kind == GOAWAY:
-            _check_connection_frame("GOAWAY", stream_id)
-            _check_length("GOAWAY", length >= 8)
+            check_connection_frame("GOAWAY", stream_id)
+            check_length("GOAWAY", length >= 8)
             self._flood.control("GOAWAY")
             first, self._left = not self._left, True
             return Leaving() if first else _DROP
@@ -348,11 +364,11 @@ class FrameWalk:
         return _DROP
 
     def _window_update(self, data: bytes, position: int, length: int, stream_id: int) -> Finding | None:
-        _check_length("WINDOW_UPDATE", length == 4)
+        check_length("WINDOW_UPDATE", length == 4)
         if stream_id:
             self._check_not_idle("WINDOW_UPDATE", stream_id)
         self._flood.update("WINDOW_UPDATE")
-        increment = _uint32(data, position + FRAME_HEADER_BYTES)[0] & LARGEST_WINDOW
+        increment = uint32(data, position + FRAME_HEADER_BYTES)[0] & LARGEST_WINDOW
         if increment == 0:
             if stream_id == 0:
                 raise ConnectionFault("WINDOW_UPDATE of zero")
@@ -362,14 +378,14 @@ class FrameWalk:
         return None
 
     def _check_settings(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> Finding | None:
-        _check_connection_frame("SETTINGS", stream_id)
+        check_connection_frame("SETTINGS", stream_id)
         if flags & ACK:
-            _check_length("SETTINGS acknowledgement", length == 0)
+            check_length("SETTINGS acknowledgement", length == 0)
             if not self._owes_ack:
                 raise ConnectionFault("SETTINGS acknowledgement without SETTINGS")
             self._owes_ack = False
             return None
-        _check_length("SETTINGS", length % 6 == 0)
+        check_length("SETTINGS", length % 6 == 0)
         if length > 6 * self._limits.settings_entries:
             raise ConnectionFault("flood: SETTINGS entries", Http2Code.ENHANCE_YOUR_CALM)
         self._flood.reply("SETTINGS")
@@ -390,46 +406,11 @@ class FrameWalk:
         return None
 
     def _priority_update(self, data: bytes, position: int, length: int, stream_id: int) -> Finding | None:
-        _check_connection_frame("PRIORITY_UPDATE", stream_id)
-        _check_length("PRIORITY_UPDATE", length >= 4)
-        prioritized_id = _uint32(data, position + FRAME_HEADER_BYTES)[0] & LARGEST_WINDOW
+        check_connection_frame("PRIORITY_UPDATE", stream_id)
+        check_length("PRIORITY_UPDATE", length >= 4)
+        prioritized_id = uint32(data, position + FRAME_HEADER_BYTES)[0] & LARGEST_WINDOW
         if not prioritized_id & 1:
             raise ConnectionFault(f"PRIORITY_UPDATE for stream {prioritized_id}")
         self._flood.update("PRIORITY_UPDATE")
         # One that comes before its stream is dropped: engines would have to keep it (RFC 9218, section 7.1).
         return None if self._priorities and prioritized_id <= self.last_stream_id else _DROP
-
-
-def _check_connection_frame(name: str, stream_id: int) -> None:
-    if stream_id:
-        raise ConnectionFault(f"{name} on stream {stream_id}")
-
-
-def _check_length(name: str, right: bool) -> None:
-    if not right:
-        raise ConnectionFault(f"{name} of a wrong length", Http2Code.FRAME_SIZE_ERROR)
-
-
-def _padding(data: bytes, position: int, length: int) -> int:
-    if length == 0:
-        raise ConnectionFault("padded frame without a pad length", Http2Code.FRAME_SIZE_ERROR)
-    pad_bytes = data[position + FRAME_HEADER_BYTES]
-    if pad_bytes >= length:
-        raise ConnectionFault("padding longer than its frame")
-    return pad_bytes
-
-
-def _check_headers_layout(data: bytes, position: int, length: int, flags: int, stream_id: int) -> None:
-    """RFC 9113, section 6.2: pad length, priority fields, fragment, padding."""
-    offset = 0
-    pad_bytes = 0
-    if flags & PADDED:
-        pad_bytes = _padding(data, position, length)
-        offset = 1
-    if flags & HAS_PRIORITY:
-        _check_length("HEADERS with priority", length >= offset + 5)
-        if _uint32(data, position + FRAME_HEADER_BYTES + offset)[0] & LARGEST_WINDOW == stream_id:
-            raise ConnectionFault(f"stream {stream_id} depends on itself")
-        offset += 5
-    if offset + pad_bytes > length:
-        raise ConnectionFault("padding longer than its frame")

@@ -30,16 +30,16 @@ from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.protocol.events import StreamAborted
-from securelight.protocol.frame_walk import (
+from securelight.protocol.frame_walk import HEAD_SLACK
+from securelight.protocol.http2_adapter import Http2Adapter
+from securelight.protocol.http2_frames import (
     DATA,
     FRAME_HEADER_BYTES,
-    HEAD_SLACK,
     MAX_FRAME_BYTES,
     PREFACE,
     SETTINGS,
     WINDOW_UPDATE,
 )
-from securelight.protocol.http2_adapter import Http2Adapter
 from securelight.protocol.http2_output import DEFAULT_WINDOW
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import Http2Code
-from securelight.protocol.frame_walk import LARGEST_STREAM_ID, MAX_FRAME_BYTES
+from securelight.protocol.http2_frames import LARGEST_STREAM_ID, MAX_FRAME_BYTES
 from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from securelight.model.dates import current_date
 from securelight.protocol.adapter import SERVER_FIELD
-from securelight.protocol.frame_walk import GOAWAY, SETTINGS, WINDOW_UPDATE
+from securelight.protocol.http2_frames import GOAWAY, SETTINGS, WINDOW_UPDATE
 
 if TYPE_CHECKING:
     from securelight.model.errors import Http2Code

@@ -22,14 +22,8 @@ from securelight.protocol.events import (
     StreamAborted,
 )
 from securelight.protocol.flood import Flood
-from securelight.protocol.frame_walk import (
-    LARGEST_WINDOW,
-    DroppedData,
-    FrameWalk,
-    LargeUpdate,
-    Leaving,
-    StreamBreach,
-)
+from securelight.protocol.frame_walk import DroppedData, FrameWalk, LargeUpdate, Leaving, StreamBreach
+from securelight.protocol.http2_frames import LARGEST_WINDOW
 from securelight.protocol.http2_stream import Http2Stream
 from securelight.protocol.known_heads import known_heads, remember
 from securelight.protocol.request_head import CONNECTION_FIELDS, checked_trailers, from_http2

@@ -20,8 +20,9 @@ import ngh2
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
 from securelight.protocol.events import RequestRefused, StreamAborted
-from securelight.protocol.frame_walk import FRAME_HEADER_BYTES, GOAWAY, HEAD_SLACK
+from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
+from securelight.protocol.http2_frames import FRAME_HEADER_BYTES, GOAWAY
 from securelight.protocol.http2_output import DEFAULT_WINDOW
 
 if TYPE_CHECKING:

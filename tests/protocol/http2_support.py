@@ -31,8 +31,8 @@ from securelight.protocol.events import (
     RequestRefused,
     StreamAborted,
 )
-from securelight.protocol.frame_walk import PREFACE
 from securelight.protocol.h2_adapter import H2Adapter
+from securelight.protocol.http2_frames import PREFACE
 from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
 
 if TYPE_CHECKING:

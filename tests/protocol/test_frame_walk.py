@@ -9,15 +9,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.protocol.flood import Flood
-from securelight.protocol.frame_walk import (
-    MAX_FRAME_BYTES,
-    DroppedData,
-    Finding,
-    FrameWalk,
-    LargeUpdate,
-    Leaving,
-    StreamBreach,
-)
+from securelight.protocol.frame_walk import DroppedData, Finding, FrameWalk, LargeUpdate, Leaving, StreamBreach
+from securelight.protocol.http2_frames import MAX_FRAME_BYTES
 from tests.protocol.http2_support import (
     LIMITS,
     PREFACE,

@@ -13,8 +13,8 @@ from securelight.model.request import Request
 from securelight.model.response import Response
 from securelight.protocol.adapter import SERVER_FIELD
 from securelight.protocol.events import BodyReceived
-from securelight.protocol.frame_walk import SETTINGS
 from securelight.protocol.http2_adapter import DISCARDING_STREAMS
+from securelight.protocol.http2_frames import SETTINGS
 from tests.protocol.http2_support import (
     ENGINES,
     GET,
