@@ -31,7 +31,13 @@ CREDENTIALS = {
 
 @pytest.fixture(scope="module", params=["combined", "json"])
 def log_format(request: pytest.FixtureRequest) -> str:
+    """The format of the module's server. Each is tried with one engine: neither knows of the other."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(log_format: str) -> str:
+    return "auto" if log_format == "combined" else "pure"
 
 
 @pytest.fixture(scope="module")
