@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import socket
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.wire.clients import Http1, Http2
-from tests.wire.raw_http2 import RawHttp2, window_update
+from tests.wire.raw_http2 import DATA, RawHttp2, raw_frame, window_update
 from tests.wire.server_process import serving, write_config
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.certificates import TestCertificates
 
 LONG_BYTES = 24 << 20
+SITE = f"""
+root = "site"
+
+[[site.route]]
+path = "/app"
+[site.route.asgi]
+app = "raw_apps:app"
+app_directory = "{Path(__file__).parent}"
+"""
 RESPOND = 'respond = { body = "hello\\n" }'
 
 
@@ -98,3 +108,48 @@ def test_stop_lets_open_requests_end(tmp_path: Path, certificates: TestCertifica
         assert server.process.wait(15) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
+
+
+def processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_connections_that_wait_cost_no_processor_time(
+    tmp_path: Path, certificates: TestCertificates, engine: str
+) -> None:
+    """Every state in which nothing can go on: a readiness that nobody takes would make the worker spin."""
+    (tmp_path / "site").mkdir()
+    with (tmp_path / "site" / "long").open("wb") as file:
+        file.truncate(1 << 30)
+    write_config(tmp_path, certificates, SITE, engine=engine)
+    with serving(tmp_path) as server:
+        (worker,) = server.workers()
+        h1 = [Http1(server.port, certificates.ca) for _ in range(7)]
+        get, app = b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /app/deaf HTTP/1.1\r\nHost: x\r\n"
+        h1[0].send(get)  # does not read
+        h1[1].send(get)
+        h1[1].end_output()
+        h1[2].send(get + get)  # pipelined, and more than is looked at
+        h1[2].send(b"x" * 30_000)
+        h1[3].send(app + b"Content-Length: 1000000\r\n\r\n" + b"x" * 400_000)  # a body that nobody reads
+        h1[4].send(b"GET /app/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        h1[5].send(b"GET / HTTP/1.1\r\nHost: ")
+        h2 = [RawHttp2(server.port, certificates.ca, values={4: 1000}) for _ in range(5)]
+        h2[0].send(*(h2[0].head(stream_id, "/long") for stream_id in range(1, 40, 2)))  # no window
+        h2[1].send(*(h2[1].head(stream_id, "/long") for stream_id in range(1, 40, 2)))
+        socket.socket.shutdown(h2[1].sock, socket.SHUT_WR)
+        h2[2].send(*(h2[2].head(stream_id, "/app/stream") for stream_id in range(1, 40, 2)))
+        h2[3].send(h2[3].head(1, "/app/deaf", "POST", end=False), *[raw_frame(DATA, 0, 1, b"x" * 16_000)] * 4)
+        h2[4].send(h2[4].head(1, "/long", "POST", end=False), raw_frame(DATA, 0, 1, b"x" * 16_000))  # 405, discarding
+        half = socket.create_connection(("127.0.0.1", server.port))
+        half.sendall(b"\x16\x03\x01")
+        check = Http2(server.port, certificates.ca)
+        assert check.request("GET", "/app/").status == 200
+        time.sleep(0.5)  # whatever was to be done is done
+        before = processor_seconds(worker)
+        time.sleep(1.5)
+        assert processor_seconds(worker) - before < 0.3
+        assert check.request("GET", "/app/").status == 200
+        for sock in [*(client.sock for client in h1), *(client.sock for client in h2), check.sock, half]:
+            sock.close()
