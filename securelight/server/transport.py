@@ -95,7 +95,7 @@ class Transport:
         output = self.session.take_output() if self.session is not None else b""
         return not output or self._send_raw(output)
 
-    def _send_raw(self, data: bytes) -> bool:
+    def _send_raw(self, data: bytes | bytearray) -> bool:
         if self.pending is not None:
             self.pending = memoryview(bytes(self.pending) + data)
             return False
