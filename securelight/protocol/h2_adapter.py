@@ -40,7 +40,7 @@ from securelight.protocol.http2_frames import (
     SETTINGS,
     WINDOW_UPDATE,
 )
-from securelight.protocol.http2_output import DEFAULT_WINDOW
+from securelight.protocol.http2_output import DEFAULT_WINDOW, rst_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,7 +250,8 @@ class H2Adapter(Http2Adapter):
         try:
             self._engine.reset_stream(stream_id, code)
         except ProtocolError:
-            return  # closed by the frame that was at fault
+            # Both sides have ended it, the peer with the frame that is at fault; nghttp2 tells the peer in any case.
+            self._ours += rst_stream(stream_id, code)
 
     def _give_back(self, stream_id: int, credit: int) -> None:
         self._engine.acknowledge_received_data(credit, stream_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from securelight.model.dates import current_date
 from securelight.protocol.adapter import SERVER_FIELD
-from securelight.protocol.http2_frames import GOAWAY, SETTINGS, WINDOW_UPDATE
+from securelight.protocol.http2_frames import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE
 
 if TYPE_CHECKING:
     from securelight.model.errors import Http2Code
@@ -26,9 +26,9 @@ _uint32 = struct.Struct(">I").pack
 _two_uint32 = struct.Struct(">II").pack
 
 
-def _frame(kind: int, payload: bytes) -> bytes:
-    """A frame of the connection itself."""
-    return _frame_header(len(payload) >> 16, len(payload) & 0xFFFF, kind, 0, 0) + payload
+def _frame(kind: int, payload: bytes, stream_id: int = 0) -> bytes:
+    """A frame without flags, by default of the connection itself."""
+    return _frame_header(len(payload) >> 16, len(payload) & 0xFFFF, kind, 0, stream_id) + payload
 
 
 def server_preface(limits: Limits) -> bytes:
@@ -51,6 +51,11 @@ def server_preface(limits: Limits) -> bytes:
 def window_update(increment: int) -> bytes:
     """WINDOW_UPDATE for the connection."""
     return _frame(WINDOW_UPDATE, _uint32(increment))
+
+
+def rst_stream(stream_id: int, code: Http2Code) -> bytes:
+    """RST_STREAM (RFC 9113, section 6.4)."""
+    return _frame(RST_STREAM, _uint32(code), stream_id)
 
 
 def goaway(last_stream_id: int, code: Http2Code) -> bytes:
