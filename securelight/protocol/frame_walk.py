@@ -127,8 +127,8 @@ class FrameWalk:
         """The stream whose header block is open; 0 if none is; negative before the first SETTINGS."""
         self._block_bytes = 0
         self._continuations = 0
-        self._receiving: set[int] = set()
-        """Streams whose request has begun and not ended."""
+        self._receiving: dict[int, None] = {}
+        """Streams whose request has begun and not ended; a dict, because an empty set is 150 bytes more."""
         self._cut: dict[int, int] = {}
         """Streams that we have reset before their request ended -> DATA bytes that may still be under way."""
         self._owes_ack = True
@@ -147,7 +147,7 @@ class FrameWalk:
     def cut(self, stream_id: int) -> None:
         """We have reset `stream_id`: what is still under way for it is no fault of the peer (RFC 9113, section 5.1)."""
         if stream_id in self._receiving:
-            self._receiving.discard(stream_id)
+            self._receiving.pop(stream_id, None)
             self._cut[stream_id] = self._limits.request_body_buffer_bytes
             if len(self._cut) > 2 * self._limits.concurrent_streams:
                 del self._cut[next(iter(self._cut))]
@@ -216,7 +216,7 @@ class FrameWalk:
                         if opened > self._limits.concurrent_streams + self._limits.stream_resets:
                             raise ConnectionFault("flood: new streams", Http2Code.ENHANCE_YOUR_CALM)
                         if not flags & END_STREAM:
-                            receiving.add(stream_id)
+                            receiving[stream_id] = None
                     else:
                         self._check_trailers(stream_id, flags)
                     if flags & END_HEADERS:
@@ -273,7 +273,7 @@ class FrameWalk:
             raise ConnectionFault(f"HEADERS on stream {stream_id}")
         if stream_id in self._receiving:
             if flags & END_STREAM:
-                self._receiving.discard(stream_id)
+                self._receiving.pop(stream_id, None)
         elif stream_id in self._cut:
             if flags & END_STREAM:
                 del self._cut[stream_id]
@@ -302,7 +302,7 @@ class FrameWalk:
             content_bytes -= 1 + padding(data, position, length)
         if stream_id in self._receiving:
             if flags & END_STREAM:
-                self._receiving.discard(stream_id)
+                self._receiving.pop(stream_id, None)
             elif content_bytes == 0:
                 self._flood.control("empty DATA")
             return None
@@ -333,7 +333,7 @@ class FrameWalk:
         if kind == RST_STREAM:
             check_length("RST_STREAM", length == 4)
             self._check_not_idle("RST_STREAM", stream_id)
-            self._receiving.discard(stream_id)
+            self._receiving.pop(stream_id, None)
             self._flood.reset("reset")
             return None if self._cut.pop(stream_id, None) is None else _DROP
         if kind == SETTINGS:

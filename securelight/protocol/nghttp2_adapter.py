@@ -74,7 +74,7 @@ class Nghttp2Adapter(Http2Adapter):
         super().__init__(peer, limits, clock)
         self._dead = False
         """The engine has nothing to give any more."""
-        self._resetting: set[int] = set()
+        self._resetting: dict[int, None] = {}
         """Streams whose reset is known here, while the engine has not closed them yet."""
         self._late: list[Event] = []
         """Faults that came to light with output, for the next `receive`."""
@@ -123,7 +123,7 @@ class Nghttp2Adapter(Http2Adapter):
                 self._on_data(event.stream_id, data, len(data), event.end_stream, events)
             elif type(event) is ngh2.StreamReset:
                 if event.stream_id in self._streams:
-                    self._resetting.add(event.stream_id)
+                    self._resetting[event.stream_id] = None
                 self._on_peer_reset(event.stream_id, event.error_code, events)
             elif type(event) is ngh2.TrailersReceived:
                 # nghttp2 refuses trailers that do not end the stream.
@@ -136,7 +136,7 @@ class Nghttp2Adapter(Http2Adapter):
 
     def _on_closed(self, stream_id: int, code: int, events: list[Event]) -> None:
         if self._resetting and stream_id in self._resetting:
-            self._resetting.discard(stream_id)
+            del self._resetting[stream_id]
             return
         known = self._forget(stream_id)
         if code == 0 and known:
@@ -237,7 +237,7 @@ class Nghttp2Adapter(Http2Adapter):
             return
         try:
             self._engine.reset_stream(stream_id, code)
-            self._resetting.add(stream_id)
+            self._resetting[stream_id] = None
         except ngh2.NGH2Error:
             return
 
