@@ -5,7 +5,7 @@
 #   make test               the test suite                               (ARGS="-k ranges -x")
 #   make check              ruff, mypy --strict, the import rule
 #   make test-py313         the test suite on Python 3.13 too, where there is one
-#   make bench              requests per second and memory, against a bare reactor (QUICK=1 for a first look)
+#   make bench              this server beside its peers, an hour or so (QUICK=1: five minutes; ARGS="--groups 1,2")
 #   make docs               the documents that are generated from the code
 #   make clean              away with all that the above has made; never touches certs/
 #
@@ -36,7 +36,14 @@ check: $(VENV)/.installed-dev
 	$(RUN)/mypy
 	$(RUN)/python -m pytest -q tests/test_layers.py
 
-bench: $(VENV)/.installed-dev examples/site/long.html
+# Servers from PyPI to compare with are installed apart, so that nothing of ours ever depends on them; without them the
+# benchmark compares with what Debian has. More of that: docs/performance.md.
+bench: $(VENV)/.installed-dev
+	@test .venv-bench/.installed -nt benchmarks/peers/requirements.txt || { \
+	    echo 'Installing servers to compare with into .venv-bench' && \
+	    $(RUN)/python -m venv .venv-bench && \
+	    .venv-bench/bin/python -m pip install -qq --disable-pip-version-check -r benchmarks/peers/requirements.txt && \
+	    touch .venv-bench/.installed; } || echo 'They could not be installed, and are left out.' >&2
 	@$(RUN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.installed-dev
@@ -51,7 +58,7 @@ test-py313:
 	done; echo 'There is no Python 3.13 that works on this machine: the tests were not run on it.'
 
 clean:
-	rm -rf .venv .venv-3.13 .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
+	rm -rf .venv .venv-3.13 .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist build
 	rm -rf benchmarks/results examples/site/long.html
 	find securelight tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,7 +1,8 @@
-"""`python -m benchmarks`: our server against the bare reactor on three workloads, then memory.
+"""`python -m benchmarks`: this server beside its peers, interleaved round by round. `make bench` runs all of it.
 
-Prints tables and writes them to benchmarks/results/latest.md, and all figures to latest.json. QUICK=1 takes a fifth of
-the requests, three rounds and a smaller download: enough to see that nothing is broken, not to quote.
+Prints tables and writes results/latest.md, latest.json and pictures. QUICK=1 takes two short rounds, the servers that
+matter most, and no workload that takes long, and ends within five minutes: enough to see that nothing is broken, not
+to be quoted.
 """
 
 from __future__ import annotations
@@ -9,127 +10,178 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
-import ssl
-import statistics
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.harness import BenchmarkError, Comparison, compare_all, cores, running
-from benchmarks.memory import Footprint, measure
-from benchmarks.servers import BASELINE, SERVERS, Bench, make_bench
+from benchmarks import instructions, report
+from benchmarks.peers import PEERS
+from benchmarks.peers.peer import Peer
+from benchmarks.pictures import draw
+from benchmarks.processes import BenchmarkError
+from benchmarks.rounds import FULL, QUICK, Effort, Result, Workload, compare, compare_fresh, start_all
+from benchmarks.setting import Setting, make_setting
 from benchmarks.workloads import WORKLOADS
 
-RESULTS = Path(__file__).parent / "results"
-QUICK = os.environ.get("QUICK", "") not in ("", "0")
-ROUNDS, SHARE = (3, 0.2) if QUICK else (9, 1.0)
-CONNECTIONS, DOWNLOAD_BYTES = (200, 512 << 20) if QUICK else (500, 4 << 30)
-NEEDED = {"h2load": "nghttp2-client", "curl": "curl", "taskset": "util-linux"}
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PEER_ENVIRONMENT = HERE.parent / ".venv-bench"
+QUICK_SECONDS = 240
+"""QUICK begins no further workload after this."""
+NEEDED = {"h2load": "nghttp2-client", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux"}
+INSTRUCTIONS_GROUP = 12
 
 
-def machine() -> str:
-    """What the figures were taken on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    server, load = cores()
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {cpu}, {os.cpu_count()} cores (server on {server}, load on {load}), "
-        f"load average before {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}"
-        f"{', QUICK: not to be quoted' if QUICK else ''}"
-    )
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--groups", default="", help="numbers of groups, comma-separated; without it, all")
+    parser.add_argument("--workloads", default="", help="only those whose name has this in it")
+    parser.add_argument("--servers", default="", help=f"comma-separated, of: {', '.join(PEERS)}")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of each workload")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for what is written")
+    parser.add_argument("--peers", type=Path, default=PEER_ENVIRONMENT, help="environment with the servers from PyPI")
+    parser.add_argument("--list", action="store_true", help="name the workloads and the servers, and end")
+    return parser.parse_args(arguments)
 
 
-def speed_table(comparison: Comparison) -> list[str]:
-    """One workload as Markdown."""
-    lines = [f"| {comparison.workload} | requests/s, median | of {comparison.baseline} | spread |", "|---|--:|--:|--:|"]
-    for name, rates in comparison.rates.items():
-        ratios = comparison.ratios(name)
-        spread = "" if name == comparison.baseline else f"{min(ratios):.2f}-{max(ratios):.2f}"
-        lines.append(f"| {name} | {statistics.median(rates):,.0f} | {comparison.median_ratio(name):.2f} | {spread} |")
-    return [*lines, ""]
+def choose_effort(options: argparse.Namespace) -> Effort:
+    """QUICK or not, and how many rounds."""
+    effort = QUICK if os.environ.get("QUICK", "") not in ("", "0") else FULL
+    return replace(effort, rounds=options.rounds) if options.rounds > 0 else effort
 
 
-def memory_table(footprints: dict[str, Footprint]) -> list[str]:
-    """All servers' memory as Markdown."""
-    download = f"{DOWNLOAD_BYTES / (1 << 30):g} GiB download"
-    lines = [
-        f"| memory | worker at rest (Pss) | idle on HTTP/1.1 | idle on HTTP/2 | {download}: growth | speed |",
-        "|---|--:|--:|--:|--:|--:|",
+def choose_workloads(options: argparse.Namespace, effort: Effort) -> list[Workload]:
+    """Those that are asked for."""
+    groups = {int(one) for one in options.groups.split(",") if one}
+    return [
+        one
+        for one in WORKLOADS
+        if (not groups or one.group in groups)
+        and options.workloads in one.name
+        and not (effort.quick and one.long and not options.workloads)
     ]
-    for name, one in footprints.items():
-        lines.append(
-            f"| {name} | {one.rest / 1024:.1f} MB ({one.rest_shared_out / 1024:.1f}) | {one.connection_h1:.1f} kB "
-            f"| {one.connection_h2:.1f} kB | {one.download_growth / 1024:.1f} MB "
-            f"| {one.download_megabytes_per_second:.0f} MB/s |"
-        )
-    return [*lines, ""]
 
 
-def run(bench: Bench, names: Sequence[str], *, speed: bool, memory: bool) -> None:
+def choose_peers(options: argparse.Namespace, setting: Setting) -> tuple[list[Peer], dict[str, str]]:
+    """Those that are asked for and installed, and why others are not there."""
+    wanted = [PEERS[name] for name in options.servers.split(",") if name] or list(PEERS.values())
+    missing = {
+        peer.name: f"not installed; {'PyPI' if peer.from_pypi else 'Debian'} package {peer.package}"
+        for peer in wanted
+        if peer.find(setting) is None
+    }
+    return [peer for peer in wanted if peer.name not in missing], missing
+
+
+def taking_part(workload: Workload, peers: Sequence[Peer], *, narrow: bool) -> list[Peer]:
+    """The servers for a workload; `narrow`: only ours and those that ratios are to."""
+    few = {"securelight", *workload.baselines}
+    return [peer for peer in peers if workload.takes(peer) and (not narrow or peer.name in few)]
+
+
+def measure_all(
+    workloads: Sequence[Workload], peers: Sequence[Peer], setting: Setting, effort: Effort, *, narrow: bool
+) -> tuple[list[Result], dict[str, str]]:
+    """Every workload, printed as it ends, and what was left out."""
+    results: list[Result] = []
+    left_out: dict[str, str] = {}
+    end = time.monotonic() + QUICK_SECONDS if effort.quick else float("inf")
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        print(*report.workload_lines(result), sep="\n", flush=True)
+
+    for application in (False, True):
+        here = [one for one in workloads if not one.fresh and one.application == application]
+        wanted = [peer for peer in peers if any(peer in taking_part(one, peers, narrow=narrow) for one in here)]
+        with ExitStack() as stack:
+            targets, failures = start_all(stack, wanted, setting, application=application)
+            left_out |= failures
+            for workload in here:
+                if time.monotonic() > end:
+                    left_out[workload.name] = "time was up"
+                    continue
+                names = {peer.name for peer in taking_part(workload, peers, narrow=narrow)}
+                keep(compare([one for one in targets if one.peer.name in names], workload, effort))
+    for workload in (one for one in workloads if one.fresh):
+        if time.monotonic() > end:
+            left_out[workload.name] = "time was up"
+        else:
+            keep(compare_fresh(taking_part(workload, peers, narrow=narrow), setting, workload, effort))
+    order = {workload.name: number for number, workload in enumerate(WORKLOADS)}
+    return sorted(results, key=lambda result: order[result.workload.name]), left_out
+
+
+def count_instructions(options: argparse.Namespace, setting: Setting, effort: Effort) -> Mapping[str, object]:
+    """Group 12, if it is wanted and can be done."""
+    groups = [one for one in options.groups.split(",") if one]
+    if options.workloads or (groups and str(INSTRUCTIONS_GROUP) not in groups) or (effort.quick and not groups):
+        return {}
+    try:
+        return instructions.measure(setting)
+    except BenchmarkError as error:
+        print(f"No instructions were counted: {error}", file=sys.stderr)
+        return {}
+
+
+def run(options: argparse.Namespace, setting: Setting) -> None:
     """Measure, print and write down.
 
-    Errors: BenchmarkError, OSError.
+    Errors: BenchmarkError, CertificateError, OSError.
     """
-    report = [f"Taken {machine()}", ""]
-    figures: dict[str, object] = {"machine": report[0], "quick": QUICK}
-    print(*report, sep="\n", flush=True)
+    effort = choose_effort(options)
+    peers, skipped = choose_peers(options, setting)
+    machine, servers = report.describe_machine(effort), report.versions(peers, setting)
+    head = report.header(machine, servers)
+    print(*head, sep="\n", flush=True)
+    for name, why in skipped.items():
+        print(f"Skipped: {name} ({why})", flush=True)
+    workloads = choose_workloads(options, effort)
+    results, left_out = measure_all(workloads, peers, setting, effort, narrow=effort.quick and not options.servers)
+    counted = count_instructions(options, setting, effort)
+    options.results.mkdir(parents=True, exist_ok=True)
+    for picture in options.results.glob("group-*.svg"):
+        picture.unlink()
+    drawn = draw(results, options.results)
+    skipped |= left_out
+    instruction_lines = instructions.table(counted) if counted else []
+    text = report.markdown(head, results, skipped, instruction_lines, drawn)
+    (options.results / "latest.md").write_text(text)
+    figures = {
+        "machine": machine,
+        "versions": servers,
+        "left_out": skipped,
+        "workloads": [report.as_data(result) for result in results],
+        "instructions": counted,
+    }
+    (options.results / "latest.json").write_text(json.dumps(figures, indent=1) + "\n")
+    print(*instruction_lines, *report.goal_lines(results), sep="\n")
+    print(f"Written to {options.results}: latest.md, latest.json and {len(drawn)} pictures")
 
-    def say(lines: list[str]) -> None:
-        report.extend(lines)
-        print(*lines, sep="\n", flush=True)
 
-    if speed:
-        servers = [SERVERS[name] for name in (BASELINE, *(name for name in names if name != BASELINE))]
-        comparisons = []
-        for comparison in compare_all(servers, bench, WORKLOADS, ROUNDS, SHARE, BASELINE):
-            comparisons.append(asdict(comparison))
-            say(speed_table(comparison))
-        figures["speed"] = comparisons
-    if memory:
-        footprints = {}
-        for name in names:
-            if name != BASELINE:  # it answers everything with the small file
-                with running(SERVERS[name], bench) as target:
-                    footprints[name] = measure(target, bench, CONNECTIONS, DOWNLOAD_BYTES)
-        say(memory_table(footprints))
-        figures["memory"] = {name: asdict(one) for name, one in footprints.items()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.md").write_text("\n".join(report) + "\n")
-    (RESULTS / "latest.json").write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"Written to {RESULTS / 'latest.md'} and latest.json")
-
-
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__.split("\n", 1)[0] if __doc__ else ""
-    )
-    parser.add_argument("--only", choices=["speed", "memory"], help="one half of it")
-    parser.add_argument("--servers", default="securelight", help=f"comma-separated, of: {', '.join(SERVERS)}")
-    options = parser.parse_args()
-    names = options.servers.split(",")
-    parts = [options.only] if options.only else ["speed", "memory"]
-    unknown = [name for name in names if name not in SERVERS]
+    options = parse(arguments)
+    if options.list:
+        print(*(f"{one.group:2} {one.name}" for one in WORKLOADS), "", *PEERS, sep="\n")
+        return 0
+    unknown = [name for name in options.servers.split(",") if name and name not in PEERS]
     missing = [
         f"{program} (Debian package {package})" for program, package in NEEDED.items() if not shutil.which(program)
     ]
     if unknown or missing:
-        print(*[f"no such server: {one}" for one in unknown], *[f"missing: {one}" for one in missing], sep="\n")
+        print(*(f"no such server: {one}" for one in unknown), *(f"missing: {one}" for one in missing), sep="\n")
         return 1
     with tempfile.TemporaryDirectory(prefix="securelight-bench-") as directory:
         try:
-            run(make_bench(Path(directory)), names, speed="speed" in parts, memory="memory" in parts)
+            run(options, make_setting(Path(directory), options.peers.absolute()))
         except BenchmarkError as error:
             print(f"The benchmark was broken off: {error}", file=sys.stderr)
             return 1
@@ -137,4 +189,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # the servers are stopped on the way out
     sys.exit(main())

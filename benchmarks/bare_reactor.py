@@ -3,7 +3,7 @@
 One Trio task, one nested epoll, TLS in memory, ngh2 and httptools, files held in memory. No limits, no deadlines,
 no turns, no log, no error answers and no trust in anybody: it exists to be measured on loopback, never to serve.
 
-    python -m benchmarks.bare_reactor PORT CHAIN KEY FOLDER
+    python -m benchmarks.bare_reactor PORT CHAIN KEY FOLDER URL_PATH...
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ class Link:
         return not wanted
 
 
-def read_pages(directory: Path) -> Pages:
-    """The files of a folder, with the fields of a static file's answer."""
+def read_pages(directory: Path, paths: list[str]) -> Pages:
+    """These files of a folder, with the fields of a static file's answer."""
     pages = {}
-    for file in directory.iterdir():
-        body = file.read_bytes()
+    for path in paths:
+        body = (directory / path.lstrip("/")).read_bytes()
         fields = [
             (b"date", b"Sun, 22 Nov 2026 10:00:00 GMT"),
             (b"server", b"bare"),
@@ -159,7 +159,7 @@ def read_pages(directory: Path) -> Pages:
             (b"content-length", b"%d" % len(body)),
             (b"etag", b'"1"'),
         ]
-        pages[f"/{file.name}".encode()] = fields, body
+        pages[path.encode()] = fields, body
     return pages
 
 
@@ -208,4 +208,4 @@ def accept(
 
 
 if __name__ == "__main__":
-    trio.run(serve, int(sys.argv[1]), sys.argv[2], sys.argv[3], read_pages(Path(sys.argv[4])))
+    trio.run(serve, int(sys.argv[1]), sys.argv[2], sys.argv[3], read_pages(Path(sys.argv[4]), sys.argv[5:]))

@@ -1,0 +1,1 @@
+"""The ASGI application that every application server is loaded with."""

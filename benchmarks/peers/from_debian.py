@@ -1,0 +1,60 @@
+"""Servers that Debian has packages of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from benchmarks.peers.peer import ALL_FILES, Ability, Peer, Place, write_config
+from benchmarks.setting import Setting
+
+
+def _nginx(log_options: str = "", more: str = "") -> Callable[[Setting, Place], list[str]]:
+    def command(setting: Setting, place: Place) -> list[str]:
+        config = write_config("nginx.conf", setting, place, log_options=log_options, more=more)
+        return ["-p", str(place.directory), "-e", str(place.directory / "error.log"), "-c", str(config)]
+
+    return command
+
+
+_TUNED = _nginx(" buffer=64k flush=1s", "open_file_cache max=200000 inactive=60s; open_file_cache_valid 1s;")
+
+
+def _lighttpd(setting: Setting, place: Place) -> list[str]:
+    (place.directory / "deflate").mkdir(exist_ok=True)
+    return ["-D", "-f", str(write_config("lighttpd.conf", setting, place))]
+
+
+def _caddy(setting: Setting, place: Place) -> list[str]:
+    return ["run", "--adapter", "caddyfile", "--config", str(write_config("Caddyfile", setting, place))]
+
+
+def _h2o(setting: Setting, place: Place) -> list[str]:
+    # Started as root, h2o wants to be told whom to become; anybody else cannot become anybody.
+    user = "user: nobody" if os.geteuid() == 0 else ""
+    return ["-m", "worker", "-c", str(write_config("h2o.yaml", setting, place, user=user))]
+
+
+def _haproxy(setting: Setting, place: Place) -> list[str]:
+    first = place.identities[0]
+    pair = place.directory / "pair.pem"
+    pair.touch(0o600)
+    pair.write_bytes(first.chain.read_bytes() + first.key.read_bytes())
+    return ["-db", "-f", str(write_config("haproxy.cfg", setting, place))]
+
+
+DEBIAN = (
+    Peer("nginx", "nginx", "nginx-light", _nginx(), ALL_FILES | {Ability.SITES}, ("-v",)),
+    Peer("nginx-tuned", "nginx", "nginx-light", _TUNED, ALL_FILES, ("-v",)),
+    Peer("lighttpd", "lighttpd", "lighttpd", _lighttpd, ALL_FILES | {Ability.SITES}, ("-v",)),
+    Peer("caddy", "caddy", "caddy", _caddy, ALL_FILES, ("version",), {"GOMAXPROCS": "1"}),
+    Peer("h2o", "h2o", "h2o", _h2o, ALL_FILES, ("-v",)),
+    Peer(
+        "haproxy",
+        "haproxy",
+        "haproxy",
+        _haproxy,
+        frozenset({Ability.HTTP1, Ability.HTTP2, Ability.TLS12, Ability.CLOSE, Ability.SMALL_FILES}),
+        ("-v",),
+    ),
+)

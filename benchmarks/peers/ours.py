@@ -1,0 +1,75 @@
+"""This server on each engine, and the bare reactor: the least that the same libraries can do (see bare_reactor.py)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.peers.peer import (
+    ALL_FILES,
+    APPLICATION_FOLDER,
+    Ability,
+    Peer,
+    Place,
+    common_values,
+    each_site,
+    fill,
+    split_template,
+)
+from benchmarks.setting import SMALL, TEN, Setting
+
+SITES_A_FILE = 500
+"""A configuration file may have a megabyte."""
+
+
+def write_our_config(setting: Setting, place: Place, engine: str) -> Path:
+    """A folder of configuration files: one for the server, and sites in further ones."""
+    if place.application:
+        content = f"""app = "bench_app:app"
+[site.asgi]
+app_directory = "{APPLICATION_FOLDER}"
+[[site.route]]
+path = "/static"
+root = "{setting.site / "static"}"
+"""
+    else:
+        content = f'root = "{setting.site}"\n'
+    values = {**common_values(setting, place), "engine": engine, "content": content}
+    server, each, _ = split_template("securelight.toml")
+    folder = place.directory / "conf.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "0000.toml").write_text(fill(server, values))
+    sites = each_site(each, place, values)
+    for start in range(0, len(sites), SITES_A_FILE):
+        (folder / f"1{start:05}.toml").write_text("".join(sites[start : start + SITES_A_FILE]))
+    return folder
+
+
+def _securelight(engine: str) -> Callable[[Setting, Place], list[str]]:
+    def command(setting: Setting, place: Place) -> list[str]:
+        return ["-m", "securelight", "run", "-c", str(write_our_config(setting, place, engine))]
+
+    return command
+
+
+def _bare(setting: Setting, place: Place) -> list[str]:
+    first = place.identities[0]
+    files = [str(path) for path in (first.chain, first.key, setting.site)]
+    return ["-m", "benchmarks.bare_reactor", str(place.port), *files, SMALL, TEN]
+
+
+_OURS = ALL_FILES | {Ability.APPLICATIONS, Ability.SITES}
+_VERSION = ("-m", "securelight", "version")
+
+OURS = (
+    Peer("securelight", sys.executable, "securelight", _securelight("native"), _OURS, _VERSION),
+    Peer("securelight-pure", sys.executable, "securelight", _securelight("pure"), _OURS, _VERSION),
+    Peer(
+        "bare",
+        sys.executable,
+        "securelight",
+        _bare,
+        frozenset({Ability.HTTP1, Ability.HTTP2, Ability.TLS12, Ability.SMALL_FILES}),
+    ),
+)

@@ -1,0 +1,34 @@
+"""What is asked of the servers: a file a group, one row of WORKLOADS a workload.
+
+The numbers of the groups are those of docs/performance.md. Group 12, instructions a request, needs no peers and stands
+in benchmarks/instructions.py.
+"""
+
+from __future__ import annotations
+
+from benchmarks.rounds import Workload
+from benchmarks.workloads import (
+    applications,
+    conditional,
+    downloads,
+    growth,
+    handshakes,
+    latency,
+    memory,
+    pages,
+    small_files,
+    uploads,
+)
+
+WORKLOADS: tuple[Workload, ...] = (
+    *small_files.WORKLOADS,
+    *pages.WORKLOADS,
+    *downloads.WORKLOADS,
+    *uploads.WORKLOADS,
+    *handshakes.WORKLOADS,
+    *conditional.WORKLOADS,
+    *applications.WORKLOADS,
+    *latency.WORKLOADS,
+    *memory.WORKLOADS,
+    *growth.WORKLOADS,
+)
