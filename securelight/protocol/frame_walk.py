@@ -22,6 +22,7 @@ from securelight.protocol.http2_frames import (
     ACK,
     CONTINUATION,
     DATA,
+    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     FRAME_HEADER_BYTES,
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.protocol.flood import Flood
 
-LARGE_INCREMENT = 1 << 24
-"""WINDOW_UPDATE of a stream from here on is checked for overflow before the engine gets it."""
 HEAD_SLACK = 2
 """How many times request_head_bytes a header block may take, compressed or not, to be answered with 431; beyond it the
 connection ends, as decompression can neither be stopped nor left out."""
@@ -83,7 +82,7 @@ class DroppedData(NamedTuple):
     data_bytes: int
 
 
-class LargeUpdate(NamedTuple):
+class DoubtfulUpdate(NamedTuple):
     """A WINDOW_UPDATE that could overflow its stream's window; `frame` is for the engine if it does not."""
 
     stream_id: int
@@ -95,7 +94,7 @@ class Leaving(NamedTuple):
     """The peer's first GOAWAY."""
 
 
-Finding = bytes | StreamBreach | DroppedData | LargeUpdate | Leaving
+Finding = bytes | StreamBreach | DroppedData | DoubtfulUpdate | Leaving
 """A run of whole frames for the engine, or something that it must not see."""
 
 
@@ -113,7 +112,7 @@ class FrameWalk:
     """
 
     __slots__ = (
-        "_block", "_block_bytes", "_continuations", "_cut", "_flood", "_held", "_left", "_limits",
+        "_block", "_block_bytes", "_continuations", "_cut", "_flood", "_granted_bytes", "_held", "_left", "_limits",
         "_no_priorities", "_owes_ack", "_preface_seen", "_priorities", "_receiving", "frames", "last_stream_id",
     )  # fmt: skip
 
@@ -131,6 +130,8 @@ class FrameWalk:
         """Streams whose request has begun and not ended; a dict, because an empty set is 150 bytes more."""
         self._cut: dict[int, int] = {}
         """Streams that we have reset before their request ended -> DATA bytes that may still be under way."""
+        self._granted_bytes = DEFAULT_WINDOW
+        """What the streams were given to send to the peer, all together: up to the largest window, none overflows."""
         self._owes_ack = True
         self._left = False
         self._no_priorities = -1
@@ -373,8 +374,10 @@ class FrameWalk:
             if stream_id == 0:
                 raise ConnectionFault("WINDOW_UPDATE of zero")
             return StreamBreach(stream_id, Http2Code.PROTOCOL_ERROR, "WINDOW_UPDATE of zero")
-        if stream_id and increment >= LARGE_INCREMENT:
-            return LargeUpdate(stream_id, increment, data[position : position + FRAME_HEADER_BYTES + length])
+        if stream_id:
+            self._granted_bytes += increment
+            if self._granted_bytes > LARGEST_WINDOW:
+                return DoubtfulUpdate(stream_id, increment, data[position : position + FRAME_HEADER_BYTES + length])
         return None
 
     def _check_settings(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> Finding | None:
@@ -395,6 +398,8 @@ class FrameWalk:
                 raise ConnectionFault(f"setting {identifier} has the value {value}")
             if identifier == 0x4 and value > LARGEST_WINDOW:
                 raise ConnectionFault(f"initial window of {value}", Http2Code.FLOW_CONTROL_ERROR)
+            if identifier == 0x4:
+                self._granted_bytes += value
             if identifier == 0x5 and not MAX_FRAME_BYTES <= value < 1 << 24:
                 raise ConnectionFault(f"maximum frame size of {value}")
             if identifier == 0x9:

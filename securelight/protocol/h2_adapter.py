@@ -34,13 +34,14 @@ from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
 from securelight.protocol.http2_frames import (
     DATA,
+    DEFAULT_WINDOW,
     FRAME_HEADER_BYTES,
     MAX_FRAME_BYTES,
     PREFACE,
     SETTINGS,
     WINDOW_UPDATE,
 )
-from securelight.protocol.http2_output import DEFAULT_WINDOW, rst_stream
+from securelight.protocol.http2_output import rst_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,19 @@ Errors: ConnectionFault, for all that the functions refuse.
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from securelight.model.errors import ConnectionFault, Http2Code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER_BYTES = 9
 MAX_FRAME_BYTES = 16_384
 """Our MAX_FRAME_SIZE: the default, never raised (RFC 9113, section 4.2)."""
+DEFAULT_WINDOW = 65_535
+"""RFC 9113, section 6.9.2."""
 LARGEST_WINDOW = 2**31 - 1
 LARGEST_STREAM_ID = 2**31 - 1
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -44,6 +50,17 @@ def padding(data: bytes, position: int, length: int) -> int:
     if pad_bytes >= length:
         raise ConnectionFault("padding longer than its frame")
     return pad_bytes
+
+
+def frames_of(run: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(kind, flags, stream, bytes of content) of each frame of a run that the walk has let through."""
+    position = 0
+    while position < len(run):
+        high, low, kind, flags, stream_id = frame_header(run, position)
+        length = high << 16 | low
+        padded = kind == DATA and flags & PADDED
+        yield kind, flags, stream_id & LARGEST_STREAM_ID, length - (1 + padding(run, position, length) if padded else 0)
+        position += FRAME_HEADER_BYTES + length
 
 
 def check_headers_layout(data: bytes, position: int, length: int, flags: int, stream_id: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from securelight.model.dates import current_date
 from securelight.protocol.adapter import SERVER_FIELD
-from securelight.protocol.http2_frames import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE
+from securelight.protocol.http2_frames import DEFAULT_WINDOW, GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE
 
 if TYPE_CHECKING:
     from securelight.model.errors import Http2Code
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.model.response import Response
 
-DEFAULT_WINDOW = 65_535
-"""RFC 9113, section 6.9.2."""
 _NO_LENGTH_STATUSES = frozenset({204, 304})
 """A 204 has no Content-Length (RFC 9110, section 8.6); that of a 304 would have to be that of the 200."""
 

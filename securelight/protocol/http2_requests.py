@@ -22,7 +22,7 @@ from securelight.protocol.events import (
     StreamAborted,
 )
 from securelight.protocol.flood import Flood
-from securelight.protocol.frame_walk import DroppedData, FrameWalk, LargeUpdate, Leaving, StreamBreach
+from securelight.protocol.frame_walk import DoubtfulUpdate, DroppedData, FrameWalk, Leaving, StreamBreach
 from securelight.protocol.http2_frames import LARGEST_WINDOW
 from securelight.protocol.http2_stream import Http2Stream
 from securelight.protocol.known_heads import known_heads, remember
@@ -294,7 +294,7 @@ class Http2Requests(abc.ABC):
         elif isinstance(finding, Leaving):
             self._peer_left = True
             events.append(PeerLeaving())
-        elif isinstance(finding, LargeUpdate):
+        elif isinstance(finding, DoubtfulUpdate):
             if finding.stream_id in self._streams:
                 if self._stream_window(finding.stream_id) + finding.increment > LARGEST_WINDOW:
                     self._break(finding.stream_id, Http2Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE overflow", events)

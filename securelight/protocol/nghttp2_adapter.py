@@ -22,8 +22,15 @@ from securelight.model.request import Request
 from securelight.protocol.events import RequestRefused, StreamAborted
 from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
-from securelight.protocol.http2_frames import FRAME_HEADER_BYTES, GOAWAY
-from securelight.protocol.http2_output import DEFAULT_WINDOW
+from securelight.protocol.http2_frames import (
+    DATA,
+    DEFAULT_WINDOW,
+    END_STREAM,
+    FRAME_HEADER_BYTES,
+    GOAWAY,
+    PREFACE,
+    frames_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +72,7 @@ def _configuration(limits: Limits) -> ngh2.Configuration:
 class Nghttp2Adapter(Http2Adapter):
     """See ProtocolAdapter and Http2Adapter."""
 
-    __slots__ = ("_dead", "_engine", "_late", "_resetting")
+    __slots__ = ("_dead", "_engine", "_late", "_resetting", "_window_bytes")
 
     validates = True
     prioritizes = True
@@ -82,6 +89,8 @@ class Nghttp2Adapter(Http2Adapter):
         # The peer gets the real SETTINGS from `start`. The engine is told of no bound on streams, because it would end
         # the connection for one stream too many; the walk and Http2Adapter keep the bound.
         engine.initiate_connection({0x4: limits.request_body_buffer_bytes, 0x9: 1})
+        self._window_bytes = max(limits.connection_window_bytes, DEFAULT_WINDOW)
+        """The connection's, with what was lost in the engine."""
         if limits.connection_window_bytes > DEFAULT_WINDOW:
             engine.set_local_window_size(limits.connection_window_bytes)
         engine.data_to_send()
@@ -101,7 +110,7 @@ class Nghttp2Adapter(Http2Adapter):
             self._dead = True
             raise ConnectionFault(f"refused by the engine: {error}") from None
         if self._dispatch(engine.events(), events) < self._walk.frames:
-            self._probe(events, before, last_stream_id)
+            self._probe(run, events, before, last_stream_id)
 
     def _dispatch(self, reported: list[ngh2.Event], events: list[Event]) -> int:
         """Returns how many of the engine's events stand for a frame."""
@@ -147,19 +156,41 @@ class Nghttp2Adapter(Http2Adapter):
         events.append(StreamAborted(stream_id, code, by_peer=False, reason="malformed"))
         self._flood.reset("streams reset for faults")
 
-    def _probe(self, events: list[Event], before: int, last_stream_id: int) -> None:
+    def _probe(self, run: bytes, events: list[Event], before: int, last_stream_id: int) -> None:
         """Some frame of the last run was refused: bring the verdict to light."""
         if len(self._ready) > PROBE_BYTES:
             return
+        streams = self._streams.copy()
         try:
             self._ready += self._engine.data_to_send(PROBE_BYTES)
             self._dispatch(self._engine.events(), events)
+            self._make_up_for_short_bodies(run, streams)
         except ngh2.NGH2Error as error:
             self._dead = True
             raise ConnectionFault(f"refused by the engine: {error}") from None
         finally:
             if self._dead:
                 self._retract(events, before, last_stream_id)
+
+    def _make_up_for_short_bodies(self, run: bytes, streams: dict[int, Http2Stream]) -> None:
+        """Widen the connection's window by the credit that is lost in the engine.
+
+        nghttp2 refuses a body that ends before its announced length, reports nothing of its last frame, and never gives
+        its credit back. (Of a body that is too long it does at once.) `streams` were open before.
+        """
+        run = run.removeprefix(PREFACE)
+        lost_bytes = sum(
+            content_bytes
+            for kind, flags, stream_id, content_bytes in frames_of(run)
+            if kind == DATA
+            and flags & END_STREAM
+            and stream_id not in self._streams
+            and (stream := streams.get(stream_id)) is not None
+            and stream.received + content_bytes < (stream.announced or 0)
+        )
+        if lost_bytes:
+            self._window_bytes += lost_bytes
+            self._engine.set_local_window_size(self._window_bytes)
 
     def _silence(self, debug_data: bytes) -> None:
         """Take back the engine's GOAWAY, its last frame: ours names the streams that were served."""

@@ -221,6 +221,29 @@ def test_credit_of_an_unread_body_comes_back_when_its_stream_ends(engine: Engine
     assert client.adapter.open_streams == 0
 
 
+@pytest.mark.parametrize("announced", [5, 20_000])
+@pytest.mark.parametrize("pad", [None, 100])
+@pytest.mark.parametrize("ended", ["at once", "later", "by trailers"])
+def test_credit_of_a_body_that_is_not_as_announced_comes_back(
+    engine: Engine, announced: int, pad: int | None, ended: str
+) -> None:
+    client = Client(engine, dataclasses.replace(LIMITS, connection_window_bytes=100_000, stream_resets=1000))
+    window = 100_000
+    fields = [*POST, (b"content-length", b"%d" % announced)]
+    for stream_id in range(1, 41, 2):
+        body = [data(stream_id, b"x" * 12_000, pad=pad, end=ended == "at once")]
+        if ended == "later":
+            body.append(data(stream_id, b"x" * 3_000, pad=pad, end=True))
+        client.send(client.head(stream_id, fields, end=False), *body)
+        if ended == "by trailers":
+            client.send(client.head(stream_id, [(b"a", b"b")]))
+        window -= sum(len(frame) - 9 for frame in body)
+        assert window >= 0, "credit was lost"
+        window += sum(f.window_increment for f in client.read() if isinstance(f, WindowUpdateFrame) and not f.stream_id)
+    assert client.resets() == dict.fromkeys(range(1, 41, 2), Http2Code.PROTOCOL_ERROR)
+    assert not client.adapter.closing
+
+
 # Sending under flow control
 
 
@@ -329,6 +352,28 @@ def test_the_largest_windows_are_no_fault(engine: Engine) -> None:
     client.adapter.respond(1, OK, b"hello", end=True)
     client.read()
     assert client.answers()[1] == (200, b"hello", True)
+
+
+@pytest.mark.parametrize("first", [window_update(1, 2**31 - 1 - 65_535), settings({4: 2**31 - 1})])
+def test_a_window_that_overflows_in_small_steps_costs_its_stream(engine: Engine, first: bytes) -> None:
+    client = Client(engine)
+    client.send(client.head(1), client.head(3))
+    assert client.send(first) == []
+    assert outline(client.send(window_update(1, 1))) == [("aborted", 1, Http2Code.FLOW_CONTROL_ERROR, False)]
+    client.adapter.respond(3, OK, b"hello", end=True)
+    client.read()
+    assert client.resets() == {1: Http2Code.FLOW_CONTROL_ERROR}
+    assert client.answers() == {3: (200, b"hello", True)}
+
+
+def test_many_small_updates_of_many_streams_are_no_fault(engine: Engine) -> None:
+    client = Client(engine)
+    for stream_id in range(1, 301, 2):
+        assert len(client.send(client.head(stream_id), window_update(stream_id, 1 << 24))) == 1
+        client.adapter.respond(stream_id, OK, b"hello", end=True)
+        client.read()
+    assert client.resets() == {}
+    assert len(client.answers()) == 150
 
 
 def test_output_comes_in_slices_of_about_the_limit(engine: Engine) -> None:
