@@ -215,7 +215,8 @@ class Http2Requests(abc.ABC):
     def _refuse(
         self, stream_id: int, refusal: Refusal, fields: Sequence[Field], ended: bool, events: list[Event]
     ) -> None:
-        stream = self._streams[stream_id] = Http2Stream(ended, None, _NO_FIELDS)
+        announced = next((int(value) for name, value in fields if name == b"content-length" and value.isdigit()), None)
+        stream = self._streams[stream_id] = Http2Stream(ended, announced, _NO_FIELDS)
         stream.discards = True
         method, target = "-", b"-"
         for name, value in fields[:4]:
@@ -233,17 +234,16 @@ class Http2Requests(abc.ABC):
         stream.uncredited += credit
         if ended:
             stream.request_ended = True
+        stream.received += len(data)
+        announced = stream.announced
+        if announced is not None and (stream.received > announced or (ended and stream.received != announced)):
+            self._break(stream_id, Http2Code.PROTOCOL_ERROR, "content-length is not what was sent", events)
+            return
         if stream.discards:
             if ended:
                 self._request_ended(stream_id, stream)
             return
-        stream.received += len(data)
-        announced = stream.announced
-        if announced is not None:
-            if stream.received > announced or (ended and stream.received != announced):
-                self._break(stream_id, Http2Code.PROTOCOL_ERROR, "content-length is not what was sent", events)
-                return
-        elif stream.received > self._limits.request_body_bytes:
+        if announced is None and stream.received > self._limits.request_body_bytes:
             stream.discards = True
             detail = f"more than {self._limits.request_body_bytes} bytes"
             events.append(
@@ -269,7 +269,7 @@ class Http2Requests(abc.ABC):
                 raise StreamFault("trailer section without END_STREAM")
             if any(name in _MALFORMED_TRAILERS for name, _ in fields):
                 raise StreamFault("trailer fields that frame or route")
-            if stream.announced not in (None, stream.received) and not stream.discards:
+            if stream.announced not in (None, stream.received):
                 raise StreamFault("content-length is not what was sent")
             trailers = checked_trailers(fields, self._limits)
         except StreamFault as fault:

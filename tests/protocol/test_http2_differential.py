@@ -10,6 +10,10 @@ Known differences, each argued:
   what it had ready. Events and GOAWAY are the same.
 - What was ready to be sent on a stream that is then reset: h2 has it in its buffer, nghttp2 lets the reset overtake it.
 - `credit`: with nghttp2 padding is given back at once and is not part of it; it is not compared.
+- The order of events of one read: faults that nghttp2 finds by itself (malformed heads, bodies of another length than
+  announced) come after the other events of their run. The same events are reported, in the same order by stream.
+- Credit of the last frame of a body that is too short is lost inside nghttp2; its adapter widens the connection's
+  window instead, so the client is given as much in either case (tested in test_http2_adapters).
 - Compression faults may differ in which malformed block is noticed (`COMPRESSION_FAULTS`): RFC 7541 leaves open
   whether a Huffman-coded string with superfluous padding, or a table size update in a place where it does nothing, is
   looked at. Random blocks are therefore compared by their engines' verdict only when both can decode them; everything
@@ -133,21 +137,27 @@ def heads(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
     return fields
 
 
+UPLOAD = [*POST, (b"content-length", b"4")]
+REFUSED = [*UPLOAD, (b"expect", b"something")]
+ORDERLY = ["head", "head", "head", "data", "data", "trailers", "update", "reset", "window", "leave", "answer", "answer",
+           "read"]  # fmt: skip
+TRAILERS = [(b"x-checksum", b"1")]
 STEPS = st.lists(
     st.one_of(
         st.tuples(
             st.just("head"),
-            st.tuples(STREAMS, st.one_of(st.just(GET), st.just(POST), heads()), st.booleans(),
-                      st.sampled_from([(), (1,), (2, 5)])),
+            st.tuples(STREAMS, st.one_of(st.just(GET), st.just(POST), st.just(UPLOAD), st.just(TRAILERS), heads()),
+                      st.booleans(), st.sampled_from([(), (1,), (2, 5)])),
         ),
         st.tuples(st.just("frame"), st.builds(data, STREAMS, st.binary(max_size=5), end=st.booleans(),
                                               pad=st.sampled_from([None, 0, 7]))),
         st.tuples(st.just("frame"), st.builds(window_update, st.sampled_from([0, 1, 3, 5]),
-                                              st.sampled_from([0, 1, 70_000, 2**31 - 1]))),
+                                              st.sampled_from([0, 1, 70_000, 2**30, 2**31 - 1]))),
         st.tuples(st.just("frame"), st.builds(reset, STREAMS, st.integers(0, 14))),
         st.tuples(st.just("frame"), st.sampled_from([
-            ping(), goaway(), settings(), settings({4: 10}), settings({4: 0}), settings({1: 0}), settings({5: 20_000}),
-            settings({9: 0}), raw_frame(4, 1, 0), raw_frame(2, 0, 1, b"\0\0\0\3\x10"), raw_frame(0x33, 0, 0, b"?"),
+            ping(), goaway(), settings(), settings({4: 10}), settings({4: 0}), settings({4: 2**31 - 1}),
+            settings({1: 0}), settings({5: 20_000}), settings({9: 0}),
+            raw_frame(4, 1, 0), raw_frame(2, 0, 1, b"\0\0\0\3\x10"), raw_frame(0x33, 0, 0, b"?"),
             raw_frame(16, 0, 0, b"\0\0\0\1u=0"),
         ])),
         st.tuples(st.just("answer"), st.tuples(STREAMS, st.sampled_from([b"", b"hello", b"x" * 70_000]),
@@ -156,6 +166,43 @@ STEPS = st.lists(
     ),
     max_size=14,
 )  # fmt: skip
+
+
+CONTENT = st.sampled_from([b"", b"ab", b"abcd", b"abcde"])
+BODIES = st.sampled_from([b"", b"hello", b"x" * 70_000])
+
+
+@st.composite
+def orderly_steps(draw: st.DrawFn) -> list[Step]:
+    """A client that opens its streams in order and does little on others: the ends of requests and answers meet."""
+    steps: list[Step] = []
+    next_id = 1
+    for _ in range(draw(st.integers(1, 16))):
+        stream_id = draw(st.sampled_from(range(1, max(next_id, 3), 2)))
+        match "head" if next_id == 1 else draw(st.sampled_from(ORDERLY)):
+            case "head":
+                fields = draw(st.sampled_from([GET, POST, UPLOAD, UPLOAD, REFUSED]))
+                steps.append(("head", (next_id, fields, draw(st.integers(0, 3)) == 0, ())))
+                next_id += 2
+            case "data":
+                pad = draw(st.sampled_from([None, None, 3]))
+                steps.append(("frame", data(stream_id, draw(CONTENT), end=draw(st.booleans()), pad=pad)))
+            case "trailers":
+                steps.append(("head", (stream_id, TRAILERS, draw(st.integers(0, 3)) > 0, ())))
+            case "update":
+                increment = draw(st.sampled_from([1, 70_000, 2**30, 2**31 - 1 - 65_535]))
+                steps.append(("frame", window_update(draw(st.sampled_from([0, stream_id, stream_id])), increment)))
+            case "reset":
+                steps.append(("frame", reset(stream_id)))
+            case "window":
+                steps.append(("frame", settings({4: draw(st.sampled_from([0, 10, 65_535, 2**31 - 1]))})))
+            case "leave":
+                steps.append(("frame", goaway()))
+            case "answer":
+                steps.append(("answer", (stream_id, draw(BODIES), draw(st.integers(0, 4)) > 0)))
+            case _:
+                steps.append(("read", None))
+    return steps
 
 
 @given(heads(), st.booleans())
@@ -182,8 +229,8 @@ def test_same_verdict_on_every_byte_of_a_name() -> None:
             assert play(H2Adapter, steps) == play(Nghttp2Adapter, steps), name
 
 
-@given(STEPS)
-@hypothesis_settings(max_examples=400, deadline=None)
+@given(st.one_of(STEPS, orderly_steps()))
+@hypothesis_settings(max_examples=800, deadline=None)
 def test_same_dialogue(steps: list[Step]) -> None:
     first, second = play(H2Adapter, steps), play(Nghttp2Adapter, steps)
     assert first[0] == second[0]
