@@ -1,9 +1,10 @@
-"""One worker of this server, made to be run under `valgrind --tool=callgrind` by benchmarks/instructions.py.
+"""One worker of this server, made to be run under callgrind by benchmarks/instructions.py, and under cProfile by
+benchmarks/profiling.py.
 
     python -m benchmarks.instructed_worker CONFIG CONTROL
 
 It is the worker of the real server with everything on, in this process instead of a forked one. CONTROL is the
-descriptor of a socket: the port is written to it first, and for every byte that comes it calls getpgid, which callgrind
+descriptor of a socket: `ready` is written to it first, and for every byte that comes it calls getpgid, which callgrind
 is told to take as the beginning of a new count, and answers with the same byte. It ends with the socket.
 """
 
@@ -58,7 +59,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # as before the fork
     channel.send(ours, "serve")
-    control.send(b"%d\n" % generation.listens[0][1].getsockname()[1])
+    control.send(b"ready")
     trio.run(serve, task, control, ours)
 
 

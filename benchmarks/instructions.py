@@ -23,7 +23,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -181,26 +181,26 @@ def read_total(path: Path) -> int:
 
 
 @contextmanager
-def counted_worker(setting: Setting, engine: str) -> Iterator[Counter]:
-    """Start it and wait until it serves.
+def controlled_worker(
+    setting: Setting, engine: str, prefix: Callable[[Path], Sequence[str]]
+) -> Iterator[tuple[socket.socket, Place, int]]:
+    """A worker of ours in a process of its own, which ends with the context.
 
+    Args:
+        prefix: what is to run `-m benchmarks.instructed_worker`; it is given a folder to write to.
+
+    Returns: the control socket, where it serves, and its process id.
     Errors: BenchmarkError.
     """
-    valgrind = shutil.which("valgrind")
-    if valgrind is None:
-        raise BenchmarkError("valgrind is not installed (Debian package valgrind)")
-    directory = setting.directory / f"callgrind-{engine}"
-    directory.mkdir(exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"worker-{engine}-", dir=setting.directory))
     place = Place(directory, free_port(), (setting.localhost,), application=True)
     config = write_our_config(setting, place, engine)
-    out = directory / "callgrind.out"
     ours, theirs = socket.socketpair()
     ours.settimeout(START_SECONDS)
-    command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=getpgid", "-q"]
-    worker = [sys.executable, "-m", "benchmarks.instructed_worker", str(config), str(theirs.fileno())]
+    command = [*prefix(directory), "-m", "benchmarks.instructed_worker", str(config), str(theirs.fileno())]
     with (directory / "output.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, *worker],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -209,12 +209,11 @@ def counted_worker(setting: Setting, engine: str) -> Iterator[Counter]:
         )
     theirs.close()
     try:
-        said = ours.recv(16)
-        if not said:
-            raise BenchmarkError(f"does not start under valgrind: {(directory / 'output.log').read_text()[-1000:]}")
-        yield Counter(ours, int(said), out)
+        if not ours.recv(16):
+            raise BenchmarkError(f"the worker does not start: {(directory / 'output.log').read_text()[-1000:]}")
+        yield ours, place, process.pid
     except TimeoutError as error:
-        raise BenchmarkError("the worker under valgrind does not answer") from error
+        raise BenchmarkError("the worker does not answer") from error
     finally:
         ours.close()
         try:
@@ -222,6 +221,25 @@ def counted_worker(setting: Setting, engine: str) -> Iterator[Counter]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def counted_worker(setting: Setting, engine: str) -> Iterator[Counter]:
+    """One under callgrind.
+
+    Errors: BenchmarkError.
+    """
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        raise BenchmarkError("valgrind is not installed (Debian package valgrind)")
+    name = "callgrind.out"
+
+    def prefix(directory: Path) -> Sequence[str]:
+        out = f"--callgrind-out-file={directory / name}"
+        return [valgrind, "--tool=callgrind", out, "--dump-before=getpgid", "-q", sys.executable]
+
+    with controlled_worker(setting, engine, prefix) as (control, place, _process_id):
+        yield Counter(control, place.port, place.directory / name)
 
 
 def count(counter: Counter, setting: Setting, scenario: Scenario) -> int:

@@ -17,6 +17,8 @@ from benchmarks.processes import BenchmarkError, Running, cores, on_core
 
 RUN_SECONDS = 180.0
 """Any run is given up after this."""
+GRACE_SECONDS = 15.0
+"""What a run that is measured by time gets beyond it."""
 
 CIPHER = "TLS_AES_128_GCM_SHA256"
 
@@ -61,6 +63,11 @@ class Load:
     log: Path | None = None
     not_modified: bool = False
     host: str = "localhost"
+
+    @property
+    def most_seconds(self) -> float:
+        """When it is given up. h2load waits for the last answers, which a server that is overrun may never send."""
+        return GRACE_SECONDS + self.warm_up_seconds + self.seconds if self.seconds else RUN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,9 @@ def h2load(target: Running, load: Load) -> Outcome:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=target.setting.directory) as file:
         file.write("".join(f"{url}\n" for url in urls))
         file.flush()
-        output = run([*command, f"--input-file={file.name}"] if len(urls) > 1 else [*command, urls[0]])
+        output = run(
+            [*command, f"--input-file={file.name}"] if len(urls) > 1 else [*command, urls[0]], load.most_seconds
+        )
     blind = not load.http2 and not target.peer.reason_phrases
     return parse_h2load(output, not_modified=load.not_modified, blind=blind)
 

@@ -114,11 +114,13 @@ def find_program(name: str) -> str | None:
 
 
 def connection_limit() -> int:
-    """How many connections a server may be given, and a client may open, under the descriptor limit of this shell."""
+    """How many connections a server is given and a client opens at the most: lighttpd and HAProxy count two descriptors
+    for each.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(hard - 1_000, 16_000)
+    return min((hard - 1_000) // 2, 11_000)
 
 
 def small_page() -> bytes:

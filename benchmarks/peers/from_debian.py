@@ -44,8 +44,8 @@ def _haproxy(setting: Setting, place: Place) -> list[str]:
 
 
 DEBIAN = (
-    Peer("nginx", "nginx", "nginx-light", _nginx(), ALL_FILES | {Ability.SITES}, ("-v",)),
-    Peer("nginx-tuned", "nginx", "nginx-light", _TUNED, ALL_FILES, ("-v",)),
+    Peer("nginx", "nginx", "nginx", _nginx(), ALL_FILES | {Ability.SITES}, ("-v",)),
+    Peer("nginx-tuned", "nginx", "nginx", _TUNED, ALL_FILES, ("-v",)),
     Peer("lighttpd", "lighttpd", "lighttpd", _lighttpd, ALL_FILES | {Ability.SITES}, ("-v",)),
     Peer("caddy", "caddy", "caddy", _caddy, ALL_FILES, ("version",), {"GOMAXPROCS": "1"}),
     Peer("h2o", "h2o", "h2o", _h2o, ALL_FILES, ("-v",)),

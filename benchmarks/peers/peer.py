@@ -130,8 +130,7 @@ def common_values(setting: Setting, place: Place) -> dict[str, object]:
         "port": place.port,
         "site": setting.site,
         "connections": connection_limit(),
-        "half_connections": connection_limit() // 2,
-        "descriptors": connection_limit() + 800,
+        "descriptors": 2 * connection_limit() + 800,
         "first_chain": first.chain,
         "first_key": first.key,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
@@ -29,6 +30,8 @@ SLOW_RECEIVE_BYTES = 8_192
 STREAM_WINDOW_BYTES = 1 << 24
 """What a slow reader of HTTP/2 allows: more than the file, so that only the server's own bounds hold."""
 ANSWER_SECONDS = 10
+OPEN_SECONDS = 120.0
+"""For all connections of a measurement together."""
 
 AT_REST = Metric("rest", "MB", more_is_better=False, decimals=1)
 EACH = Metric("each", "kB/connection", more_is_better=False, decimals=1)
@@ -98,7 +101,10 @@ def open_connections(stack: ExitStack, target: Running, protocol: str, count: in
     Errors: BenchmarkError, OSError.
     """
     context = client_context(target.setting, protocol)
-    for _ in range(count):
+    deadline = time.monotonic() + OPEN_SECONDS
+    for number in range(count):
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"has taken {number} connections in {OPEN_SECONDS:g} seconds")
         sock = _connect(stack, target, context)
         if sock.selected_alpn_protocol() != protocol:
             raise BenchmarkError(f"does not speak {protocol}")
