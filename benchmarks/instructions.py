@@ -5,7 +5,8 @@
 A worker of the real server runs under valgrind; a client here sends requests in lockstep, a batch after the answers to
 the one before, and has the worker mark the beginning and the end of the count (see instructed_worker.py). So start-up,
 handshakes and the first requests are not in it. What valgrind cannot see is the kernel: the figures are of the process
-alone. They repeat to about one part in a hundred, on any machine whose libraries are the same.
+alone. Work that is done by the clock, such as a new date, falls into them too, so they repeat to one part in a hundred
+with many requests at once and to one in twenty with one at a time.
 
 --keep writes benchmarks/history/VERSION.json, which is done for every release. A run says what has changed since the
 last one.
@@ -45,7 +46,9 @@ START_SECONDS = 180.0
 ANSWER_SECONDS = 60.0
 STOP_SECONDS = 60.0
 WARM_UP_BATCHES = 20
-NOTABLE = 0.03
+COUNTS = 3
+"""The least of so many is kept."""
+NOTABLE = 0.06
 """A change of this share is pointed out."""
 _RECEIVE_BYTES = 1 << 18
 
@@ -68,11 +71,11 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("file, HTTP/2 x 20", SMALL, 20, 50),
-    Scenario("file, HTTP/2 x 1", SMALL, 1, 500),
-    Scenario("file, HTTP/1.1", SMALL, 0, 500),
-    Scenario("ASGI hello, HTTP/2 x 20", "/hello", 20, 25),
-    Scenario("ASGI hello, HTTP/1.1", "/hello", 0, 250),
+    Scenario("file, HTTP/2 x 20", SMALL, 20, 40),
+    Scenario("file, HTTP/2 x 1", SMALL, 1, 250),
+    Scenario("file, HTTP/1.1", SMALL, 0, 250),
+    Scenario("ASGI hello, HTTP/2 x 20", "/hello", 20, 20),
+    Scenario("ASGI hello, HTTP/1.1", "/hello", 0, 150),
 )
 ENGINES = ("native", "pure")
 
@@ -252,9 +255,12 @@ def count(counter: Counter, setting: Setting, scenario: Scenario) -> int:
         for _ in range(WARM_UP_BATCHES):
             client.batch()
         counter.mark()
-        for _ in range(scenario.batches):
-            client.batch()
-        return round(counter.mark() / scenario.batches / max(1, scenario.streams))
+        counts = []
+        for _ in range(COUNTS):
+            for _ in range(scenario.batches):
+                client.batch()
+            counts.append(counter.mark())
+        return round(min(counts) / scenario.batches / max(1, scenario.streams))
     finally:
         client.close()
 
