@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -232,14 +232,17 @@ class Load:
             try:
                 client = kind(self._port, self._ca)
                 self.connections += 1
-                if isinstance(client, Http1):
-                    self._http1(client)
-                else:
-                    self._http2(client)
-                client.close()
+                with closing(client):
+                    if isinstance(client, Http1):
+                        self._http1(client)
+                    else:
+                        self._http2(client)
             except Exception as error:
                 with self._lock:
-                    self.failures.append(f"{kind.__name__}: {error!r}")
+                    if self._breaks and isinstance(error, ssl.SSLEOFError | ConnectionError):
+                        self.broken += 1  # it broke while the client was writing or shaking hands
+                    else:
+                        self.failures.append(f"{kind.__name__}: {error!r}")
 
     def _http1(self, client: Http1) -> None:
         while not self._stop.is_set():

@@ -43,7 +43,11 @@ def connect(port: int, ca: Path, alpn: str, name: str = "localhost") -> ssl.SSLS
     context = ssl.create_default_context(cafile=str(ca))
     context.set_alpn_protocols([alpn])
     raw = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
-    return context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
+    try:
+        return context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
+    except BaseException:
+        raw.close()
+        raise
 
 
 class Http1:
