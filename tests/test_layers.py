@@ -24,8 +24,9 @@ LAYERS = {
     "tls": 2, "pipeline": 2,
     "stages": 3, "handlers": 3, "filters": 3,
     "server": 4, "features": 4,
-    "cli": 5, "lab": 5,
-    "__main__": 6,
+    "lab": 5,
+    "cli": 6,
+    "__main__": 7,
 }  # fmt: skip
 
 ONLY_IN = {

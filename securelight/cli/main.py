@@ -1,12 +1,7 @@
-"""The `securelight` command: finds the subcommands by a table and imports one only when it is used.
-
-So `securelight --help` answers at once, and `securelight serve` never loads what only `check` needs.
-"""
+"""The `securelight` command and the table of its subcommands."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import securelight
+from securelight.cli.lazy_group import LazyGroup
 from securelight.model.errors import SecurelightError
 
 if TYPE_CHECKING:
@@ -41,42 +37,8 @@ Every option is also an environment variable: `serve --workers` is SECURELIGHT_S
 """
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used; errors that we raise on purpose end in one line each."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command `cmd_name`, imported now; None if there is none of that name.
-
-        Each of its options gets its environment variable: `serve --log-format` is SECURELIGHT_SERVE_LOG_FORMAT.
-        """
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        for option in command.params:
-            if isinstance(option, click.Option) and option.envvar is None:
-                flag = max(option.opts, key=len).lstrip("-")
-                option.envvar = f"SECURELIGHT_{cmd_name}_{flag}".upper().replace("-", "_")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a suggestion where the name is unknown."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0][:40], COMMANDS, n=1)
-            meant = f" Did you mean {close[0]}?" if close else f" The commands are {', '.join(COMMANDS)}."
-            ctx.fail(f"There is no command {args[0]!r}.{meant}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+class Program(LazyGroup):
+    """The program: errors that we raise on purpose end in one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a SecurelightError becomes exit status 1 and its lines on stderr."""
@@ -92,7 +54,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=Program,
+    commands=COMMANDS,
+    prefix="SECURELIGHT",
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
