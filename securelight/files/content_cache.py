@@ -99,6 +99,7 @@ class ContentCache:
         if view is None:
             return
         entry._view = None
+        entry.fresh_until = 0.0  # whoever still holds it asks anew
         del view[entry._key]
         del (self._with_files if entry.files else self._in_memory)[entry]
         self.used_bytes -= entry.cost_bytes

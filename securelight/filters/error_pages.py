@@ -96,4 +96,6 @@ def build(settings: ErrorPagesConfig, context: BuildContext) -> Filter:
     return error_pages
 
 
-FEATURE = Feature(name="error_pages", kind="filter", config_class=ErrorPagesConfig, build=build, check=check)
+FEATURE = Feature(
+    name="error_pages", kind="filter", config_class=ErrorPagesConfig, build=build, check=check, repeatable=True
+)

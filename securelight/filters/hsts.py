@@ -66,4 +66,4 @@ def build(settings: HstsConfig, context: BuildContext) -> Filter:
     return hsts
 
 
-FEATURE = Feature(name="hsts", kind="filter", config_class=HstsConfig, build=build, check=check)
+FEATURE = Feature(name="hsts", kind="filter", config_class=HstsConfig, build=build, check=check, repeatable=True)

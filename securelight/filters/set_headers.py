@@ -59,4 +59,6 @@ def build(settings: SetHeadersConfig, context: BuildContext) -> Filter:
     return set_headers
 
 
-FEATURE = Feature(name="set_headers", kind="filter", config_class=SetHeadersConfig, build=build, check=check)
+FEATURE = Feature(
+    name="set_headers", kind="filter", config_class=SetHeadersConfig, build=build, check=check, repeatable=True
+)

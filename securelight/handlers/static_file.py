@@ -150,7 +150,10 @@ class _Resource(CacheEntry):
 class StaticFiles:
     """The handler of one route."""
 
-    __slots__ = ("_cache", "_keep_bytes", "_options", "_prefix", "_ranges", "_root", "_settings", "_varies", "_view")
+    __slots__ = (
+        "_cache", "_keep_bytes", "_options", "_prefix", "_ranges", "_repeatable", "_root", "_settings", "_varies",
+        "_view",
+    )  # fmt: skip
 
     def __init__(self, settings: StaticFileConfig, root: Path, context: BuildContext) -> None:
         limits = context.limits
@@ -161,10 +164,11 @@ class StaticFiles:
         self._view: dict[str, _Resource] = {}
         self._keep_bytes = min(limits.content_cache_file_bytes, limits.content_cache_bytes)
         self._ranges = limits.ranges
+        self._repeatable = context.repeatable
         self._varies: Fields = ((b"cache-control", settings.cache_control.encode()),) if settings.cache_control else ()
         self._options = Response(204, (_ALLOW,), shared=True)
 
-    def handle(self, request: Request, _facts: Facts) -> Response | Deferred:
+    def handle(self, request: Request, facts: Facts) -> Response | Deferred:
         """Answer one request; the hot path ends in the first return.
 
         Errors: Refusal 403, 404, 405, 406, 412, 416, 500 and 503.
@@ -172,6 +176,8 @@ class StaticFiles:
         resource = self._view.get(request.path)
         if resource is not None and monotonic() < resource.fresh_until and request.method in _READ_METHODS:
             resource.used = True
+            if self._repeatable:
+                facts.basis = resource
             simple = resource.simple
             if simple is not None and request.headers.isdisjoint(resource.watched):
                 return simple

@@ -8,7 +8,7 @@ request goes into its `Facts`, so that a Request can be shared and reused.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from securelight.model.errors import Refusal
@@ -124,6 +124,18 @@ class Request:
         return f"<Request {self.method} {self.target!r} HTTP/{self.http_version} stream {self.stream_id}>"
 
 
+class Basis(Protocol):
+    """Something that was looked at, such as a file, and is believed to be the same for a while.
+
+    Attributes:
+        fresh_until: the time.monotonic until which it is believed.
+        used: it was of use since somebody looked for what is not.
+    """
+
+    fresh_until: float
+    used: bool
+
+
 class Facts:
     """What stages found out about one request; read by handlers, filters and the access log.
 
@@ -135,9 +147,11 @@ class Facts:
             SCRIPT_NAME).
         error_id: the id under which our own failure was logged, empty if all went well.
         refusal: why the server itself answered with an error; None for the answer of a handler.
+        basis: what the answer rests on, if it depends on nothing else but the head: while that is believed, the same
+            head gets the same answer, and neither stages, handler nor filters are asked again.
     """
 
-    __slots__ = ("captures", "client_address", "error_id", "refusal", "route_path", "user")
+    __slots__ = ("basis", "captures", "client_address", "error_id", "refusal", "route_path", "user")
 
     def __init__(self, client_address: str) -> None:
         self.client_address = client_address
@@ -146,3 +160,4 @@ class Facts:
         self.route_path = ""
         self.error_id = ""
         self.refusal: Refusal | None = None
+        self.basis: Basis | None = None

@@ -53,6 +53,8 @@ class BuildContext:
         where: file and key path of the settings, for ConfigError.
         route_path: the prefix of the route that the feature is built for, `/` or without a trailing slash.
         services: append to it what has to run beside the requests.
+        repeatable: the route has no stages, and its filters depend on the request's head and the response alone, so
+            that a handler of which the same is true may set `facts.basis`.
     """
 
     limits: Limits
@@ -62,6 +64,7 @@ class BuildContext:
     where: str = ""
     route_path: str = "/"
     services: list[Service] = field(default_factory=list)
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Feature:
         build: makes the stage, handler or filter.
         check: what `securelight check` asks of the settings beyond their types (files that must exist ...); gives one
             message for each fault. It must not change anything.
+        repeatable: of a filter: what it does depends on nothing but the request's head and the response.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Feature:
     config_class: type[msgspec.Struct]
     build: Callable[[Any, BuildContext], Any]
     check: Callable[[Any, Path], Sequence[str]] = lambda _settings, _base: ()
+    repeatable: bool = False
 
 
 class Route:
@@ -183,6 +188,9 @@ def compile_sites(config: Config, features: Sequence[Feature], context: BuildCon
 def _compile_route(site: SiteConfig, route: RouteConfig, by_name: dict[str, Feature], context: BuildContext) -> Route:
     context.base = site.base
     context.route_path = route.path
+    context.repeatable = all(
+        item.kind == "handler" or (item.kind == "filter" and by_name[item.name].repeatable) for item in route.features
+    )
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where

@@ -72,7 +72,9 @@ def _from_stage(
 def _again(sites: CompiledSites, answer: Rewritten, facts: Facts, rewrites: int) -> Response | Outcome:
     if rewrites >= sites.limits.rewrites:
         raise Refusal(500, "", f"rewrite loop in rule {answer.rule}")
-    return run(sites, answer.request, facts, rewrites + 1)
+    result = run(sites, answer.request, facts, rewrites + 1)
+    facts.basis = None  # it was a stage that led there
+    return result
 
 
 def finish(sites: CompiledSites, outcome: Outcome, answer: Response | Rewritten | None) -> Response | Outcome:

@@ -1,18 +1,26 @@
 """What an adapter's `receive` reports, in the order in which the peer sent it.
 
-A `model.request.Request` in the list is itself the event "a request head arrived". `stream_id` is on every other event
-that concerns one request. Faults of the peer are events, never exceptions.
+A `model.request.Request` in the list is itself the event "a request head arrived", and RequestRepeated its short form.
+`stream_id` is on every other event that concerns one request. Faults of the peer are events, never exceptions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from securelight.model.request import Request
 
 if TYPE_CHECKING:
     from securelight.model.errors import Http2Code, Refusal
     from securelight.model.headers import Fields
+    from securelight.protocol.known_heads import KnownHead
+
+
+RequestRepeated: TypeAlias = "tuple[int, KnownHead]"
+"""A request head arrived that is the same to the byte as one before: its stream, and what is known of the head.
+
+A pair and not a class of its own, because it is made and looked at once a request, and nothing else in the list is one.
+"""
 
 
 class BodyReceived:
@@ -126,4 +134,7 @@ class PeerLeaving:
     __slots__ = ()
 
 
-Event = Request | BodyReceived | BodyEnded | RequestRefused | StreamAborted | ConnectionFailed | PeerLeaving
+Event: TypeAlias = (
+    "Request | RequestRepeated | BodyReceived | BodyEnded | RequestRefused | StreamAborted | ConnectionFailed"
+    " | PeerLeaving"
+)

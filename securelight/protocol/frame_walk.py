@@ -64,6 +64,9 @@ _DROP = b""
 """The finding for a frame that is nobody's business."""
 
 _settings = struct.Struct(">HI").iter_unpack
+_joined_header = struct.Struct(">HBHI").unpack_from
+"""A frame header with its kind and flags in one number, for the quick look."""
+_WHOLE_HEAD = HEADERS << 8 | END_STREAM | END_HEADERS
 
 
 class StreamBreach(NamedTuple):
@@ -153,26 +156,32 @@ class FrameWalk:
             if len(self._cut) > 2 * self._limits.concurrent_streams:
                 del self._cut[next(iter(self._cut))]
 
-    def takes_whole(self, data: bytes) -> bool:
-        """Whether `data` is one run of one frame, a head without a body: what most reads of idle clients are.
+    def takes_heads(self, data: bytes) -> bool:
+        """Whether `data` is a run of whole heads without bodies and nothing else, as most reads are.
 
-        It counts as walked then; otherwise nothing has happened.
+        They count as walked then; otherwise nothing has happened, and `walk` has to look at it.
         """
-        if self._block or self._held or len(data) < FRAME_HEADER_BYTES:
+        if self._block or self._held:
             return False
-        high, low, kind, flags, stream_id = frame_header(data, 0)
-        if (
-            kind != HEADERS
-            or flags != END_STREAM | END_HEADERS
-            or FRAME_HEADER_BYTES + (high << 16 | low) != len(data)
-            or len(data) > FRAME_HEADER_BYTES + MAX_FRAME_BYTES
-            or not self.last_stream_id < stream_id <= LARGEST_STREAM_ID
-            or not stream_id & 1
-        ):
+        available, position, frames, last_stream_id = len(data), 0, 0, self.last_stream_id
+        while available - position >= FRAME_HEADER_BYTES:
+            high, low, kind_and_flags, stream_id = _joined_header(data, position)
+            length = high << 8 | low
+            if (
+                kind_and_flags != _WHOLE_HEAD
+                or length > MAX_FRAME_BYTES
+                or not last_stream_id < stream_id <= LARGEST_STREAM_ID
+                or not stream_id & 1
+            ):
+                return False
+            last_stream_id = stream_id
+            frames += 1
+            position += FRAME_HEADER_BYTES + length
+        if position != available or not 0 < frames <= self._limits.concurrent_streams:
             return False
-        self.last_stream_id = stream_id
-        self.frames = 1
-        self._flood.opened(1)
+        self.last_stream_id = last_stream_id
+        self.frames = frames
+        self._flood.opened(frames)
         return True
 
     def walk(self, data: bytes) -> Iterator[Finding]:

@@ -135,10 +135,10 @@ class Http1Requests(abc.ABC):
         self._unseen = False
         if not guard.held and (known := self._known.get(data)) is not None:
             self._number += 1
-            request = known.again(self._number, self._peer)
+            request = known.request
             self._begin_exchange(request.method, request.http_version, body=False)
             self._settle_keep_alive(request)
-            events.append(request)
+            events.append((self._number, known))
             self._request_over()
             return
         try:

@@ -19,6 +19,7 @@ from securelight.model.errors import Http2Code
 from securelight.protocol.http2_frames import LARGEST_STREAM_ID, MAX_FRAME_BYTES
 from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
+from securelight.protocol.http2_stream import ANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,6 +97,8 @@ class Http2Adapter(Http2Requests):
         stream = self._streams.get(stream_id)
         if stream is None or stream.responded:
             return
+        if stream.shared:
+            stream = self._streams[stream_id] = stream.own()
         stream.responded = True
         stream.succeeded = response.status < 300
         self._send_head(stream_id, fields_to_send(response), end and not data)
@@ -108,23 +111,23 @@ class Http2Adapter(Http2Requests):
 
     def respond_whole(self, stream_id: int, response: Response, body: bytes) -> bool:
         """Queue the head and the body."""
-        stream = self._streams.get(stream_id)
+        streams = self._streams
+        stream = streams.get(stream_id)
         size = len(body)
-        if (
-            stream is None
-            or stream.responded
-            or size > self._window(stream_id)
-            or size > self._limits.response_buffer_bytes
-        ):
+        if stream is None or stream.responded or size > self._window(stream_id):
             return False
-        if not body or size > MAX_FRAME_BYTES:
+        if not 0 < size <= MAX_FRAME_BYTES:
+            if size > self._limits.response_buffer_bytes:
+                return False
             self.respond(stream_id, response, body, end=True)
             return True
-        stream.responded = stream.ended = True
-        stream.succeeded = response.status < 300
-        self._send_whole(stream_id, fields_to_send(response), body)
-        if not stream.request_ended:
+        if stream.request_ended:
+            streams[stream_id] = ANSWERED
+        else:
+            stream.responded = stream.ended = True
+            stream.succeeded = response.status < 300
             self._finishing.append(stream_id)
+        self._send_whole(stream_id, fields_to_send(response), body)
         return True
 
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:

@@ -141,7 +141,7 @@ class Http2Requests(abc.ABC):
             return events
         walk = self._walk
         try:
-            if walk.takes_whole(data):
+            if walk.takes_heads(data):
                 self._feed(data, events)
                 return events
             for finding in walk.walk(data):
@@ -192,11 +192,6 @@ class Http2Requests(abc.ABC):
         if len(streams) >= self._limits.concurrent_streams:
             self._break(stream_id, Http2Code.REFUSED_STREAM, "more streams than allowed", events)
             return
-        known = self._known.get(fields) if ended and type(fields) is tuple else None
-        if known is not None:
-            streams[stream_id] = Http2Stream(True, known.content_length, known.headers)
-            events.append(known.again(stream_id, self._peer))
-            return
         try:
             request = from_http2(
                 fields, stream_id=stream_id, peer=self._peer, limits=self._limits, ended=ended,
@@ -209,8 +204,10 @@ class Http2Requests(abc.ABC):
         else:
             streams[stream_id] = Http2Stream(ended, request.content_length, request.headers)
             events.append(request)
-            if type(fields) is tuple:
-                remember(self._known, fields, sum(len(name) + len(value) for name, value in fields), request)
+            if ended and type(fields) is tuple:
+                size = sum(len(name) + len(value) for name, value in fields)
+                shared = Http2Stream(True, request.content_length, request.headers, shared=True)
+                remember(self._known, fields, size, request, shared)
 
     def _refuse(
         self, stream_id: int, refusal: Refusal, fields: Sequence[Field], ended: bool, events: list[Event]

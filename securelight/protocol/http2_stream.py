@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from securelight.model.headers import Headers
+from securelight.model.headers import Headers
 
 
 class Http2Stream:
@@ -21,14 +18,23 @@ class Http2Stream:
         announced: the Content-Length of the request, or None.
         received: bytes of its body so far.
         uncredited: flow-controlled bytes received and not yet given back.
+        shared: one object stands for all streams in this state, so it must not be changed: take an `own` one first.
     """
 
     __slots__ = (
-        "announced", "discards", "ended", "headers", "received", "request_ended", "responded", "succeeded",
+        "announced",
+        "discards",
+        "ended",
+        "headers",
+        "received",
+        "request_ended",
+        "responded",
+        "shared",
+        "succeeded",
         "uncredited",
     )  # fmt: skip
 
-    def __init__(self, request_ended: bool, announced: int | None, headers: Headers) -> None:
+    def __init__(self, request_ended: bool, announced: int | None, headers: Headers, *, shared: bool = False) -> None:
         self.request_ended = request_ended
         self.announced = announced
         self.headers = headers
@@ -38,8 +44,23 @@ class Http2Stream:
         self.succeeded = False
         self.received = 0
         self.uncredited = 0
+        self.shared = shared
+
+    def own(self) -> Http2Stream:
+        """One for a single stream that has not been answered."""
+        return Http2Stream(self.request_ended, self.announced, self.headers)
 
     @property
     def signals(self) -> bool:
         """The client has sent a priority with the request (RFC 9218)."""
         return b"priority" in self.headers
+
+
+def _answered() -> Http2Stream:
+    stream = Http2Stream(True, None, Headers(), shared=True)
+    stream.responded = stream.ended = stream.succeeded = True
+    return stream
+
+
+ANSWERED = _answered()
+"""A stream whose request has ended, with its whole response given: nothing more will be known about it."""

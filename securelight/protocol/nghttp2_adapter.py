@@ -115,10 +115,17 @@ class Nghttp2Adapter(Http2Adapter):
     def _dispatch(self, reported: list[ngh2.Event], events: list[Event]) -> int:
         """Returns how many of the engine's events stand for a frame."""
         frames = len(reported)
-        streams = self._streams
+        streams, known, most_streams = self._streams, self._known, self._limits.concurrent_streams
         for event in reported:
             if type(event) is ngh2.RequestReceived:
-                self._on_head(event.stream_id, event.headers, event.end_stream, events)
+                stream_id = event.stream_id
+                head = known.get(event.headers)
+                if head is not None and event.end_stream and len(streams) < most_streams and not self._leaving:
+                    self._last_stream_id = stream_id
+                    streams[stream_id] = head.stream
+                    events.append((stream_id, head))
+                else:
+                    self._on_head(stream_id, event.headers, event.end_stream, events)
             elif type(event) is ngh2.StreamClosed:
                 frames -= 1
                 stream_id = event.stream_id

@@ -93,20 +93,45 @@ class AccessLog:
             return
         second = int(time.time())
         if second != self._second:
-            self._second = second
-            self._date = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))
+            self._next_second(second)
         lines = self._lines
         if self._form == "combined":
-            target, get = request.target, request.headers.get
-            referer, user_agent = get(b"referer"), get(b"user-agent")
-            lines.append(
-                f"{facts.client_address or '-'} - {facts.user or '-'} [{self._date}]"
-                f' "{request.method} {_kept_text(target) or _escaped(target)} HTTP/{request.http_version}" {status}'
-                f' {sent_bytes} "{_kept_text(referer) or _escaped(referer)}"'
-                f' "{_kept_text(user_agent) or _escaped(user_agent)}"\n'
-            )
+            tail = self._tail(request, status, sent_bytes)
+            lines.append(f"{facts.client_address or '-'} - {facts.user or '-'} [{self._date}]{tail}")
         else:
             lines.append(self._json(request, facts, status, sent_bytes, time.monotonic() - started))
+        if len(lines) >= BATCH_LINES:
+            self.flush()
+
+    def _next_second(self, second: int) -> None:
+        self._second = second
+        self._date = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))
+
+    def _tail(self, request: Request, status: int, sent_bytes: int) -> str:
+        target, get = request.target, request.headers.get
+        referer, user_agent = get(b"referer"), get(b"user-agent")
+        return (
+            f' "{request.method} {_kept_text(target) or _escaped(target)} HTTP/{request.http_version}" {status}'
+            f' {sent_bytes} "{_kept_text(referer) or _escaped(referer)}"'
+            f' "{_kept_text(user_agent) or _escaped(user_agent)}"\n'
+        )
+
+    def repeated(self, request: Request, status: int, sent_bytes: int) -> str | None:
+        """What the lines of this request have in common for whoever makes it without a user, for `record_repeated`.
+
+        None if each line has to be made for itself, because the form has more to say.
+        """
+        return None if self._form == "json" else self._tail(request, status, sent_bytes)
+
+    def record_repeated(self, client_address: str, repeated: str) -> None:
+        """Note a finished request whose line is known but for who made it and when."""
+        if self._form == "off":
+            return
+        second = int(time.time())
+        if second != self._second:
+            self._next_second(second)
+        lines = self._lines
+        lines.append(f"{client_address or '-'} - - [{self._date}]{repeated}")
         if len(lines) >= BATCH_LINES:
             self.flush()
 

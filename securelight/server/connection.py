@@ -20,6 +20,7 @@ from securelight.model.request import Peer
 from securelight.server.deadlines import Pace
 from securelight.server.http_session import HttpSession
 from securelight.server.opening import Opening
+from securelight.server.paces import check_paces
 from securelight.server.service import Service
 from securelight.server.transport import PeerGone, Transport
 from securelight.tls.session import TlsFault
@@ -374,7 +375,7 @@ class Connection:
             self._service.fence.count("client reads too slowly", self._peer.address)
             self.close()
             return 0
-        if session.check_paces(now) or self._transport.pending is not None:
+        if check_paces(session, now) or self._transport.pending is not None:
             due = now + min(
                 _BUSY_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds, limits.handler_seconds
             )

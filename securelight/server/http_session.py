@@ -30,10 +30,12 @@ from securelight.protocol.events import (
     RequestRefused,
     StreamAborted,
 )
+from securelight.protocol.known_heads import KnownHead
 from securelight.server.body_sender import BodySender
 from securelight.server.deadlines import Pace
 from securelight.server.reactor import Stepped
 from securelight.server.service import Service
+from securelight.server.standing_answer import StandingAnswer, standing_answer
 from securelight.server.stream_task import Stream
 
 
@@ -51,15 +53,18 @@ class HttpSession:
         adapter: None once the connection is closed.
         streams: the requests that have a task, by stream.
         senders: the large bodies on their way, by stream, the longest unserved first.
+        backlog_paces: how fast the client takes what the adapter holds of whole responses, as of the last look; by
+            stream.
         held: events that this turn had no budget for.
         turn_requests: how many more requests this turn may begin.
         paused: a request body has filled its buffer: do not read.
+        peer: the other end.
         requests: how many were begun.
         writers: the streams whose task waits for room.
     """
 
     __slots__ = (
-        "_backlog", "_connection", "_peer", "_sites", "_tasks", "adapter", "held", "paused", "requests", "senders",
+        "_connection", "_sites", "_tasks", "adapter", "backlog_paces", "held", "paused", "peer", "requests", "senders",
         "service", "streams", "turn_requests", "writers",
     )  # fmt: skip
 
@@ -76,11 +81,10 @@ class HttpSession:
         self.requests = 0
         self.writers: list[Stream] = []
         self._connection = connection
-        self._peer = peer
+        self.peer = peer
         self._sites = sites
         self._tasks = 0
-        self._backlog: dict[int, Pace] = {}
-        """How fast the client takes what the adapter holds of whole responses, as of the last look."""
+        self.backlog_paces: dict[int, Pace] = {}
 
     @property
     def busy(self) -> bool:
@@ -92,7 +96,13 @@ class HttpSession:
     def handle(self, events: Sequence[Event]) -> None:
         """Act on events, in order; those beyond the turn's requests are kept in `held`."""
         for number, event in enumerate(events):
-            if isinstance(event, Request):
+            if type(event) is tuple:
+                if not self.turn_requests:
+                    self.held = events[number:]
+                    return
+                self.turn_requests -= 1
+                self._repeat(*event)
+            elif isinstance(event, Request):
                 if not self.turn_requests:
                     self.held = events[number:]
                     return
@@ -109,18 +119,38 @@ class HttpSession:
             elif isinstance(event, RequestRefused):
                 self._refused(event)
             elif isinstance(event, ConnectionFailed):
-                self.service.fence.count(event.reason, self._peer.address, code=event.code.name)
+                self.service.fence.count(event.reason, self.peer.address, code=event.code.name)
                 self.abandon_all()
             else:
                 assert isinstance(event, PeerLeaving)
 
-    def _begin(self, request: Request) -> None:
+    def _repeat(self, stream_id: int, known: KnownHead) -> None:
+        """Answer a head that came before: as then, if that still stands."""
+        standing: StandingAnswer | None = known.answer
+        service, adapter = self.service, self.adapter
+        if (
+            standing is not None
+            and adapter is not None
+            and standing.sites is self._sites
+            and standing.give(adapter, stream_id)
+        ):
+            service.access_log.record_repeated(self.peer.address, standing.line)
+            self.requests += 1
+            if self.requests == service.limits.requests_per_connection:
+                adapter.goodbye()
+            return
+        known.answer = None
+        self._begin(known.request.again(stream_id, self.peer), known)
+
+    def _begin(self, request: Request, known: KnownHead | None = None) -> None:
         self.requests += 1
         started = monotonic()
-        facts = Facts(self._peer.address)
+        facts = Facts(self.peer.address)
         try:
             result = run(self._sites, request, facts)
             if isinstance(result, Response):
+                if known is not None and facts.basis is not None:
+                    known.answer = standing_answer(request, facts.basis, result, self._sites, self.service.access_log)
                 self.answer(request, facts, result, started)
             else:
                 self._defer(request, facts, result, started)
@@ -157,7 +187,7 @@ class HttpSession:
             if sender.remaining:
                 self.senders[stream_id] = sender
             else:
-                self._sent(sender)
+                self.sent(sender)
 
     def _defer(self, request: Request, facts: Facts, work: Outcome | Response, started: float) -> None:
         if self._tasks >= self.service.limits.concurrent_streams:
@@ -181,35 +211,35 @@ class HttpSession:
             if stream is not None:
                 stream.body_refused(event.refusal)
             return
-        self.service.fence.count("bad request", self._peer.address, why=str(event.refusal))
+        self.service.fence.count("bad request", self.peer.address, why=str(event.refusal))
         self.answer_refusal(event.stream_id, event.refusal, event.method, event.target)
 
     def answer_refusal(self, stream_id: int, refusal: Refusal, method: str, target: bytes) -> None:
         """Answer a request that never became one."""
-        version = "2" if self._peer.tls.alpn == "h2" else "1.1"
+        version = "2" if self.peer.tls.alpn == "h2" else "1.1"
         request = Request(
-            method, "", Headers(), peer=self._peer, target=target, http_version=version, stream_id=stream_id
+            method, "", Headers(), peer=self.peer, target=target, http_version=version, stream_id=stream_id
         )
-        self.answer(request, Facts(self._peer.address), error_response(refusal), monotonic())
+        self.answer(request, Facts(self.peer.address), error_response(refusal), monotonic())
 
     def _body_received(self, event: BodyReceived) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None and not stream.gone:
             stream.body_received(event.data, event.credit)
-            if stream.buffered_bytes >= self.service.limits.request_body_buffer_bytes and self._peer.tls.alpn != "h2":
+            if stream.buffered_bytes >= self.service.limits.request_body_buffer_bytes and self.peer.tls.alpn != "h2":
                 self.paused = True  # on HTTP/2 the stream's window does it, and other streams go on
         elif self.adapter is not None:
             self.adapter.consumed(event.stream_id, event.credit)
 
     def _aborted(self, event: StreamAborted) -> None:
         if not event.by_peer:
-            self.service.fence.count("bad stream", self._peer.address, why=event.reason)
+            self.service.fence.count("bad stream", self.peer.address, why=event.reason)
         stream = self.streams.get(event.stream_id)
         if stream is not None:
             stream.abandon()
         sender = self.senders.pop(event.stream_id, None)
         if sender is not None:
-            self._sent(sender)
+            self.sent(sender)
 
     def fill(self, budget: int) -> bool:
         """Give each sender with room a slice, the longest unserved first; True if there is something to send now."""
@@ -225,14 +255,14 @@ class HttpSession:
                 continue
             del self.senders[stream_id]
             if room < 0:
-                self._sent(sender)
+                self.sent(sender)
                 continue
             try:
                 data = sender.read(min(room, budget))
             except BodyAborted as error:
                 self.service.fence.events.warning("body broken off", reason=str(error), stream=stream_id)
                 adapter.reset(stream_id, Http2Code.INTERNAL_ERROR)
-                self._sent(sender)
+                self.sent(sender)
                 moved = True
                 continue
             if data is None:
@@ -245,7 +275,7 @@ class HttpSession:
             if sender.remaining:
                 self.senders[stream_id] = sender
             else:
-                self._sent(sender)
+                self.sent(sender)
             budget -= len(data)
             if budget <= 0:
                 break
@@ -261,7 +291,7 @@ class HttpSession:
         if self.adapter is not None:
             self.service.reactor.schedule(self._connection)
 
-    def _sent(self, sender: BodySender) -> None:
+    def sent(self, sender: BodySender) -> None:
         """A sender has ended, well or not."""
         sender.close()
         self.service.access_log.record(
@@ -377,47 +407,10 @@ class HttpSession:
         senders = list(self.senders.values())
         self.senders.clear()
         for sender in senders:
-            self._sent(sender)
+            self.sent(sender)
 
     def close(self) -> None:
         """The connection is closed: cancel every stream, give back every file."""
         self.abandon_all()
         self.adapter = None
         self.held = ()
-
-    # Pace.
-
-    def check_paces(self, now: float) -> bool:
-        """Break off the streams that the client takes, or sends, too slowly; True while there are any to watch."""
-        adapter, limits = self.adapter, self.service.limits
-        assert adapter is not None
-        rate, grace, stall = limits.body_minimum_bytes_per_second, limits.body_grace_seconds, limits.write_stall_seconds
-        for stream_id, sender in tuple(self.senders.items()):
-            waiting = not sender.fetching and adapter.capacity(stream_id) == 0
-            sender.pace.look(now, sender.sent_bytes, waiting=waiting, bytes_per_second=rate)
-            if sender.pace.slow_seconds > grace or sender.pace.still_seconds >= stall:
-                self.service.fence.count("stream read too slowly", self._peer.address)
-                adapter.reset(stream_id, Http2Code.CANCEL)
-                del self.senders[stream_id]
-                self._sent(sender)
-        for stream in tuple(self.streams.values()):
-            stream.pace.look(now, stream.sent_bytes, waiting=stream.writer.waiting, bytes_per_second=rate)
-            if stream.pace.slow_seconds > grace or stream.pace.still_seconds >= stall:
-                self.service.fence.count("stream read too slowly", self._peer.address)
-                adapter.reset(stream.request.stream_id, Http2Code.CANCEL)
-                stream.abandon()
-            elif (refusal := stream.too_slow(now)) is not None:
-                stream.body_refused(refusal)
-            elif now - stream.started >= limits.handler_seconds and not stream.answered:
-                self.service.fence.count("handler too slow", self._peer.address)
-                stream.give_up()
-        watched, self._backlog = self._backlog, {}
-        for stream_id, held_bytes in adapter.backlog():
-            pace = watched.get(stream_id) or Pace()
-            pace.look(now, -held_bytes, waiting=True, bytes_per_second=rate)
-            if pace.slow_seconds > grace or pace.still_seconds >= stall:
-                self.service.fence.count("stream read too slowly", self._peer.address)
-                adapter.reset(stream_id, Http2Code.CANCEL)
-            else:
-                self._backlog[stream_id] = pace
-        return self.busy or bool(self._backlog)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -17,16 +17,17 @@ from securelight.protocol.events import BodyEnded, BodyReceived, Event, RequestR
 from securelight.protocol.h11_adapter import H11Adapter
 from securelight.protocol.http1_adapter import Http1Adapter
 from securelight.protocol.httptools_adapter import HttptoolsAdapter
+from tests.protocol.spelled_out import spelled_out
 
 PEER = Peer("192.0.2.7", 50_000, tls=TlsFacts(version="TLSv1.3"))
-Maker = Callable[..., Http1Adapter]
+Maker = type[Http1Adapter]
 
 both_engines = pytest.mark.parametrize("engine", [H11Adapter, HttptoolsAdapter])
 
 
 def make(engine: Maker, **limits: Any) -> Http1Adapter:
     """An adapter on a TLS connection; `limits` differ from the defaults."""
-    return engine(PEER, dataclasses.replace(Limits(), **limits))
+    return spelled_out(engine)(PEER, dataclasses.replace(Limits(), **limits))
 
 
 def told(events: Iterable[Event]) -> list[Any]:

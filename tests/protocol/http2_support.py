@@ -34,6 +34,7 @@ from securelight.protocol.events import (
 from securelight.protocol.h2_adapter import H2Adapter
 from securelight.protocol.http2_frames import PREFACE
 from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
+from tests.protocol.spelled_out import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,7 +103,7 @@ class Client:
         self, engine: type[Http2Adapter], limits: Limits = LIMITS, *, peer: Peer = PEER, greet: bool = True
     ) -> None:
         self.clock = Clock()
-        self.adapter = engine(peer, limits, self.clock)
+        self.adapter = spelled_out(engine)(peer, limits, self.clock)
         self.adapter.start()
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()

@@ -201,7 +201,7 @@ def test_a_frame_that_is_taken_whole_is_one_that_the_walk_lets_through(before: b
     walk, other = greeted(), greeted()
     for each in (walk, other):
         list(each.walk(before))
-    if walk.takes_whole(frame):
+    if walk.takes_heads(frame):
         assert list(other.walk(frame)) == [frame]
     else:
         assert before or frame != head(5)
@@ -212,6 +212,6 @@ def test_a_frame_that_is_taken_whole_is_one_that_the_walk_lets_through(before: b
 
 def test_nothing_is_taken_whole_before_the_preface_and_settings() -> None:
     walk = FrameWalk(LIMITS, Flood(LIMITS, Clock()), priorities=True)
-    assert not walk.takes_whole(head(1))
+    assert not walk.takes_heads(head(1))
     assert list(walk.walk(PREFACE)) == [PREFACE]
-    assert not walk.takes_whole(head(1))
+    assert not walk.takes_heads(head(1))
