@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("securelight.cli.check", "Check a configuration: every fault at once, certificates and keys too."),
     "reload": ("securelight.cli.reload", "Make a running server read its configuration again."),
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
+    "conform": ("securelight.cli.conform", "Judge any HTTPS server by the RFCs."),
     "version": ("securelight.cli.version", "Show versions, the engines found, and what TLS can do here."),
 }
 """Each command's module, which has `command: click.Command`, and its line in the help."""

@@ -1,0 +1,154 @@
+"""`securelight conform`: judge any HTTPS server by the RFCs, and show where it falls short.
+
+The exit code is for scripts: 0 nothing failed at the level asked for (--fail-on), 1 something did, 2 wrong usage,
+3 the server could not be reached, 130 interrupted (the reports are written all the same).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from securelight.conformance.case import Level, Outcome
+from securelight.conformance.reports import json_report, junit, text
+from securelight.conformance.results import Result, Run
+from securelight.conformance.runner import JOBS, Options, chosen, judge_sync, new_run
+from securelight.conformance.suites import Suite, load_suite, suite_names
+from securelight.conformance.target import TargetError, parse_target
+
+UNREACHABLE = 3
+INTERRUPTED = 130
+LEVELS = {"must": Level.MUST, "should": Level.SHOULD}
+
+EXAMPLES = """\b
+Examples:
+  securelight conform https://localhost:8443
+  securelight conform https://localhost:8443 --suite h2 --suite hpack
+  securelight conform https://localhost:8443 --only h2/6.9.1 --bytes
+  securelight conform https://localhost:8443 --json result.json --junit result.xml
+  securelight conform --list
+
+Exit codes: 0 nothing failed, 1 something failed (see --fail-on), 2 wrong usage, 3 not reachable, 130 interrupted.
+"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Judge an HTTPS server by the RFCs.")
+@click.argument("urls", metavar="URL", nargs=-1)
+@click.option("--suite", "suite_options", multiple=True, type=click.Choice(suite_names()),
+              help="Only this suite; may be given more than once.")  # fmt: skip
+@click.option("--only", multiple=True, metavar="ID",
+              help="Only this case, or those of a section (h2/6.9.1); may be given more than once.")  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all results as JSON.")
+@click.option("--junit", "junit_path", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+@click.option("--fail-on", type=click.Choice([*LEVELS, "never"]), default="must", show_default=True,
+              help="Which failures make the exit code 1.")  # fmt: skip
+@click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Authorities to trust instead of the system's, in PEM form.")  # fmt: skip
+@click.option("--i-own-this-host", "owned_hosts", multiple=True, metavar="HOST",
+              help="Try attacks on HOST too, which is yours; without this only on loopback.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1, 64), default=JOBS, show_default=True, help="Cases at a time.")
+@click.option("--bytes", "with_bytes", is_flag=True, help="Show the exchanged bytes of each failure.")
+@click.option("--list", "list_only", is_flag=True, help="List the cases and ask nobody.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    urls: tuple[str, ...],
+    suite_options: tuple[str, ...],
+    only: tuple[str, ...],
+    json_path: Path | None,
+    junit_path: Path | None,
+    fail_on: str,
+    ca: Path | None,
+    owned_hosts: tuple[str, ...],
+    jobs: int,
+    with_bytes: bool,
+    list_only: bool,
+) -> None:
+    """Judge the server at URL by what the RFCs ask of it.
+
+    Every case has its own connection and deadline. A certificate that is not trusted is reported and no obstacle.
+    """
+    suites = _suites(suite_options, only)
+    if list_only:
+        for case in chosen(suites, only):
+            click.echo(f"{case.id:<48} {case.level.name:<7} {case.title}")
+        return
+    if len(urls) != 1:
+        raise click.UsageError("Name one server: securelight conform https://localhost:8443")
+    run = new_run(parse_target(urls[0]), suites)
+    options = Options(jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts))
+    progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes)
+    try:
+        judge_sync(run, options, progress)
+    except TargetError as error:
+        click.echo(str(error), err=True)
+        ctx.exit(UNREACHABLE)
+    finally:
+        progress.clear()
+    for line in text.summary(run, paint):
+        click.echo(line)
+    _write(json_path, json_report.render, run)
+    _write(junit_path, junit.render, run)
+    ctx.exit(exit_code(run, fail_on))
+
+
+def _suites(names: tuple[str, ...], only: tuple[str, ...]) -> list[Suite]:
+    """Those that were named; where only cases were, theirs; otherwise all."""
+    wanted = names or tuple(dict.fromkeys(one.partition("/")[0] for one in only)) or suite_names()
+    for name in wanted:
+        if name not in suite_names():
+            raise click.UsageError(f"There is no suite {name!r}. The suites are {', '.join(suite_names())}.")
+    suites = [load_suite(name) for name in suite_names() if name in wanted]
+    for one in only:
+        if not chosen(suites, [one]):
+            raise click.UsageError(f"--only {one}: there is no such case. `securelight conform --list` shows all.")
+    return suites
+
+
+def exit_code(run: Run, fail_on: str) -> int:
+    """See the module."""
+    if run.interrupted:
+        return INTERRUPTED
+    level = LEVELS.get(fail_on)
+    return int(level is not None and bool(run.failures(level, new_only=True)))
+
+
+def _write(path: Path | None, render: Callable[[Run], str], run: Run) -> None:
+    if path is not None:
+        path.write_text(render(run), encoding="utf-8")
+        click.echo(f"  written  {path}")
+
+
+def paint(words: str, colour: str) -> str:
+    """Text in a colour; click leaves it out where the output is no terminal."""
+    if colour in ("bold", "dim"):
+        return click.style(words, bold=colour == "bold", dim=colour == "dim" or None)
+    return click.style(words, fg=colour)
+
+
+class Progress:
+    """Failures as they are found; on a terminal also a line that counts, always the last."""
+
+    def __init__(self, total: int, *, with_bytes: bool) -> None:
+        self._total = total
+        self._with_bytes = with_bytes
+        self._done = 0
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, result: Result) -> None:
+        """One more result."""
+        self._done += 1
+        if result.outcome is Outcome.FAILED:
+            self.clear()
+            for line in text.failure_lines(result, paint, with_bytes=self._with_bytes):
+                click.echo(line)
+        if self._live:
+            click.echo(f"\r\x1b[K{self._done}/{self._total} {result.case.id}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._live:
+            click.echo("\r\x1b[K", nl=False, err=True)

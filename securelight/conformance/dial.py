@@ -1,0 +1,154 @@
+"""What a case gets: a way to make connections to the server that is judged, all of them recorded and closed for it."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.http2_client import Http2Client
+from securelight.conformance.transcript import Transcript
+from securelight.conformance.wire import Unreachable, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from securelight.conformance.target import Target
+
+Connect = Callable[["Target"], Awaitable[trio.abc.Stream]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one waits, in seconds.
+
+    Attributes:
+        connect: for TCP and the TLS handshake, each.
+        answer: for something that has to come.
+        silence: for something that should not come, or may.
+    """
+
+    connect: float = 5.0
+    answer: float = 5.0
+    silence: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a plain GET of the target's path is answered with; cases compare with it.
+
+    Attributes:
+        status: of the answer; 0 if no plain request was answered.
+        body_bytes: its length.
+    """
+
+    status: int = 0
+    body_bytes: int = 0
+
+
+async def connect_tcp(target: Target) -> trio.abc.Stream:
+    """A TCP connection to the target.
+
+    Errors: OSError.
+    """
+    return await trio.open_tcp_stream(target.host, target.port)
+
+
+def lenient_context(alpn: Sequence[str] = ()) -> ssl.SSLContext:
+    """A client that trusts everybody: whether the certificate is good is one question, asked once, not of each case."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+@functools.lru_cache
+def _shared_context(alpn: tuple[str, ...]) -> ssl.SSLContext:
+    return lenient_context(alpn)
+
+
+@dataclass(slots=True)
+class Dial:
+    """Makes connections for one case.
+
+    Attributes:
+        target: the server.
+        baseline: see Baseline.
+        patience: see Patience.
+        transcript: what went over all connections.
+    """
+
+    target: Target
+    baseline: Baseline = Baseline()
+    patience: Patience = Patience()
+    connect: Connect = connect_tcp
+    transcript: Transcript = field(default_factory=Transcript)
+    _wires: list[Wire] = field(default_factory=list)
+
+    async def tcp(self) -> Wire:
+        """A bare TCP connection.
+
+        Errors: Unreachable.
+        """
+        try:
+            with trio.fail_after(self.patience.connect):
+                stream = await self.connect(self.target)
+        except (OSError, trio.TooSlowError) as error:
+            reason = "no answer" if isinstance(error, trio.TooSlowError) else str(error)
+            raise Unreachable(f"{self.target.host} port {self.target.port} cannot be reached: {reason}") from None
+        wire = Wire(stream, self.transcript, len(self._wires) + 1)
+        self._wires.append(wire)
+        return wire
+
+    async def tls(
+        self, alpn: Sequence[str] = ("h2",), *, context: ssl.SSLContext | None = None, server_name: str | None = ""
+    ) -> Wire:
+        """A connection with TLS; for an `http://` target one without.
+
+        Args:
+            alpn: what is offered, for the lenient context.
+            context: instead of the lenient one; then `alpn` is not used.
+            server_name: SNI; the target's host if empty, none if None.
+
+        Errors: Unreachable, HandshakeFailed; Failed if the handshake takes too long.
+        """
+        wire = await self.tcp()
+        if not self.target.tls:
+            return wire
+        if context is None:
+            context = _shared_context(tuple(alpn))
+        try:
+            with trio.fail_after(self.patience.connect):
+                await wire.start_tls(context, self.target.host if server_name == "" else server_name)
+        except trio.TooSlowError:
+            raise Failed(f"the TLS handshake was not done within {self.patience.connect:g} s") from None
+        return wire
+
+    async def http2(self, settings: Mapping[int, int] | None = None, *, handshake: bool = True) -> Http2Client:
+        """An HTTP/2 connection.
+
+        Args:
+            settings: our SETTINGS; empty if None.
+            handshake: False if the case sends the preface itself.
+
+        Errors: as `tls`; Skipped if the server does not choose h2; Failed if it does not send its SETTINGS.
+        """
+        wire = await self.tls(("h2",))
+        if self.target.tls and wire.alpn != "h2":
+            raise Skipped(f"the server does not speak HTTP/2: ALPN chose {wire.alpn or 'nothing'}")
+        client = Http2Client(wire, self.target, self.baseline.status, self.patience.answer, self.patience.silence)
+        if handshake:
+            await client.handshake(settings)
+        return client
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for wire in self._wires:
+            await wire.close()

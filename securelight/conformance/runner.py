@@ -1,0 +1,236 @@
+"""Puts the cases to a server: several at a time, each with its own connections and deadline, and nothing hangs.
+
+If the server goes away in the middle, every case that ran then is a suspect: the runner waits a bounded time for the
+server to come back, and puts the suspects again, one at a time, each followed by a look whether the server is still
+there. Who breaks it then has failed.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.conformance.case import Case, Failed, Outcome, Skipped
+from securelight.conformance.dial import Baseline, Connect, Dial, Patience, connect_tcp
+from securelight.conformance.preflight import answers, look
+from securelight.conformance.results import Result, Run
+from securelight.conformance.target import TargetError
+from securelight.conformance.wire import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from securelight.conformance.suites import Suite
+    from securelight.conformance.target import Target
+
+JOBS = 8
+RETURN_SECONDS = 10.0
+"""How long a server that went away is waited for, each time; once it has not come back, later waits are shorter."""
+GIVEN_UP_SECONDS = 0.5
+
+Progress = Callable[[Result], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        jobs: cases at a time.
+        only: ids, or beginnings of ids; all if empty.
+        ca: see preflight.look.
+        connect: how to connect to the target.
+        patience: how long cases wait.
+        return_seconds: how long a server that went away is waited for.
+        owned_hosts: those that abuse may be tried on, besides loopback.
+    """
+
+    jobs: int = JOBS
+    only: tuple[str, ...] = ()
+    ca: Path | None = None
+    connect: Connect = connect_tcp
+    patience: Patience = field(default_factory=Patience)
+    return_seconds: float = RETURN_SECONDS
+    owned_hosts: frozenset[str] = frozenset()
+
+
+def chosen(suites: Sequence[Suite], only: Sequence[str]) -> list[Case]:
+    """The cases to run: all, or those whose id is in `only` or begins with one of it and a slash."""
+    cases = [case for suite in suites for case in suite.cases]
+    if not only:
+        return cases
+    return [case for case in cases if any(case.id == one or case.id.startswith(one.rstrip("/") + "/") for one in only)]
+
+
+async def judge(run: Run, options: Options, progress: Progress = lambda result: None) -> None:
+    """Put all chosen cases to the server of `run`, which is filled as they end.
+
+    A cancellation leaves what was found until then, in order; `run.interrupted` is true meanwhile.
+
+    Errors: TargetError if the server cannot be reached in the first place.
+    """
+    begun = trio.current_time()
+    run.interrupted = True
+    found = await look(run.target, options.connect, options.patience, options.ca)
+    run.server, run.notes = found.server, run.notes + found.notes
+    cases = chosen(run.suites, options.only)
+    order = {case.id: place for place, case in enumerate(cases)}
+    bench = _Bench(run, options, found.baseline, progress)
+    if not found.loopback and run.target.host not in options.owned_hosts:
+        cases = bench.leave_out_abuse(cases)
+    try:
+        await bench.put_all(cases)
+        run.interrupted = False
+    finally:
+        run.results.sort(key=lambda result: order[result.case.id])
+        run.seconds = trio.current_time() - begun
+
+
+def new_run(target: Target, suites: Sequence[Suite]) -> Run:
+    """A run that has not begun."""
+    return Run(target, tuple(suites), datetime.now(UTC))
+
+
+class _Bench:
+    """The state of one run."""
+
+    def __init__(self, run: Run, options: Options, baseline: Baseline, progress: Progress) -> None:
+        self._run = run
+        self._options = options
+        self._baseline = baseline
+        self._progress = progress
+        self._away = trio.Event()
+        self._running: set[str] = set()
+        self._suspects: list[Case] = []
+        self._return_seconds = options.return_seconds
+
+    def leave_out_abuse(self, cases: Sequence[Case]) -> list[Case]:
+        """Skip the attacks; returns the other cases."""
+        words = f"attacks are tried on loopback only; if {self._run.target.host} is yours, add --i-own-this-host"
+        for case in cases:
+            if case.abuse:
+                self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
+        return [case for case in cases if not case.abuse]
+
+    async def put_all(self, cases: Sequence[Case]) -> None:
+        waiting = [case for case in cases if not case.alone]
+        lonely = [case for case in cases if case.alone]
+        while waiting:
+            waiting = await self._put_together(waiting)
+            suspects, self._suspects = self._suspects, []
+            for case in suspects:
+                await self._put_alone(case)
+        for case in lonely:
+            await self._put_alone(case)
+        if not lonely and not await self._server_is_there():
+            self._run.notes.append("The server went away at the end: it takes no more connections.")
+
+    async def _put_together(self, cases: list[Case]) -> list[Case]:
+        """Several at a time, until the server goes away; returns those that were not begun."""
+        self._away = trio.Event()
+        queue = cases[::-1]
+
+        async def work() -> None:
+            while queue and not self._away.is_set():
+                case = queue.pop()
+                result = await self._put(case)
+                if result is None:
+                    self._away.set()
+                if result is None or self._away.is_set():
+                    self._suspects.append(case)
+                else:
+                    self._finish(result)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(self._options.jobs, len(cases))):
+                nursery.start_soon(work)
+        return queue[::-1]
+
+    async def _put_alone(self, case: Case) -> None:
+        if not await self._server_is_there():
+            words = f"not asked: the server was away for more than {self._options.return_seconds:g} s"
+            self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
+            return
+        result = await self._put(case)
+        if result is None or not await answers(self._run.target, self._options.connect, GIVEN_UP_SECONDS):
+            entries = () if result is None else result.entries
+            self._run.notes.append(f"The server went away during {case.id}.")
+            result = Result(case, Outcome.FAILED, "the server went away: it takes no more connections", 0.0, entries)
+        self._finish(result)
+
+    async def _server_is_there(self) -> bool:
+        there = await answers(self._run.target, self._options.connect, self._return_seconds)
+        self._return_seconds = self._options.return_seconds if there else GIVEN_UP_SECONDS
+        return there
+
+    async def _put(self, case: Case) -> Result | None:
+        """One case; None if the server could not be reached."""
+        dial = Dial(self._run.target, self._baseline, self._options.patience, self._options.connect)
+        begun = trio.current_time()
+        outcome = Outcome.PASSED
+        words = ""
+        try:
+            with trio.fail_after(case.seconds):
+                words = await case.question(dial)
+        except trio.TooSlowError:
+            outcome, words = Outcome.FAILED, f"not done within {case.seconds:g} s"
+        except Failed as failed:
+            outcome, words = Outcome.FAILED, str(failed)
+        except Skipped as skipped:
+            outcome, words = Outcome.SKIPPED, str(skipped)
+        except Unreachable:
+            return None
+        except ExceptionGroup as group:
+            outcome, words = Outcome.FAILED, _words_of(group)
+        except Exception as error:  # a fault of ours must not cost the other results
+            outcome, words = Outcome.FAILED, f"the judge itself broke: {error!r}"
+        finally:
+            await dial.close()
+        return Result(case, outcome, words, trio.current_time() - begun, tuple(dial.transcript.entries()))
+
+    def _finish(self, result: Result) -> None:
+        self._run.results.append(result)
+        self._progress(result)
+
+
+def _words_of(group: ExceptionGroup) -> str:
+    """What a case that runs several tasks has failed with."""
+    failures = group.subgroup(Failed)
+    error: BaseException = group if failures is None else failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if failures is not None else f"the judge itself broke: {error!r}"
+
+
+def judge_sync(run: Run, options: Options, progress: Progress = lambda result: None) -> None:
+    """`judge` for callers without Trio. SIGINT and SIGTERM end it early, with what was found until then.
+
+    Errors: as `judge`.
+    """
+    trio.run(_judge_until_signal, run, options, progress)
+
+
+async def _judge_until_signal(run: Run, options: Options, progress: Progress) -> None:
+    error = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        try:
+            await judge(run, options, progress)
+        except TargetError as fault:
+            error = fault
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

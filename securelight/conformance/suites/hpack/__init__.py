@@ -1,0 +1,3 @@
+"""Header compression for HTTP/2 (RFC 7541)."""
+
+TITLE = "HPACK"
