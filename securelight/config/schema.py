@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FeatureKind = Literal["stage", "handler", "filter"]
 Engine = Literal["auto", "native", "pure"]
 TlsPolicyName = Literal["modern", "intermediate"]
+UserFrom = Literal["subject", "common_name", "email", "dns", "uri", "none"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 FilePath = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -97,6 +98,24 @@ class SiteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: list[str]
     tls: TlsPolicyName = "intermediate"
     certificate: list[CertificateFiles] = []
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """Whether clients are asked for a certificate, and whether one without is let in."""
+    client_ca: str = ""
+    """The authorities that vouch for clients, PEM. With them, only those clients are let in."""
+    client_crl: str = ""
+    """Their revocation lists, PEM or DER."""
+    client_user_from: UserFrom = "subject"
+    """What of the certificate is the name of the user."""
+
+
+class ClientCertificates(msgspec.Struct, frozen=True):
+    """What a site asks of its clients; see SiteKeys."""
+
+    required: bool
+    authorities: str
+    revocations: str
+    """Empty if there are none."""
+    user_from: UserFrom
 
 
 class RouteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +156,8 @@ class SiteConfig(msgspec.Struct, frozen=True):
     base: Path
     where: str
     tls: TlsPolicyName = "intermediate"
+    client_certificates: ClientCertificates | None = None
+    """None for a site that does not ask for them."""
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from securelight.config.check import normalise_host, normalise_route_path
 from securelight.config.convert import hints_of
 from securelight.config.faults import quoted
-from securelight.config.schema import SHORTHANDS, FeatureConfig, RouteConfig, RouteKeys, SiteConfig, SiteKeys
+from securelight.config.schema import (
+    SHORTHANDS,
+    ClientCertificates,
+    FeatureConfig,
+    RouteConfig,
+    RouteKeys,
+    SiteConfig,
+    SiteKeys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +78,23 @@ class SiteReader:
         routes = self._read_routes(table, where, before)
         if keys is None:
             return SiteConfig(hosts, (), routes, base, str(where))
-        return SiteConfig(hosts, tuple(keys.certificate), routes, base, str(where), keys.tls)
+        clients = self._client_certificates(table, keys, where)
+        return SiteConfig(hosts, tuple(keys.certificate), routes, base, str(where), keys.tls, clients)
+
+    def _client_certificates(self, table: dict[str, object], keys: SiteKeys, where: Where) -> ClientCertificates | None:
+        if keys.client_certificates == "off":
+            for key in ("client_ca", "client_crl", "client_user_from"):
+                if key in table:
+                    what = 'does nothing without client_certificates = "required" or "optional"; add that, or remove it'
+                    self._faults.add(where.key(key), what)
+            return None
+        if not keys.client_ca:
+            self._faults.add(
+                where.key("client_ca"),
+                "is missing: name the file with the certificates of the authorities that vouch for clients",
+            )
+        required = keys.client_certificates == "required"
+        return ClientCertificates(required, keys.client_ca, keys.client_crl, keys.client_user_from)
 
     def _own_keys(
         self, table: dict[str, object], kind: type[Keys], where: Where, also: tuple[str, ...] = ()

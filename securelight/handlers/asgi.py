@@ -222,7 +222,7 @@ class AsgiHandler:
             "http.response.pathsend": {},
         }
         if peer.tls.version:
-            extensions["tls"] = tls_extension(peer.tls)
+            extensions["tls"] = tls_extension(peer.tls, facts.certificate)
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from securelight.model.client_certificate import ClientCertificate
     from securelight.model.errors import Refusal
     from securelight.model.headers import Headers
 
@@ -26,8 +27,10 @@ class TlsFacts:
     """The SNI, lower case; empty if the client sent none."""
     alpn: str = ""
     resumed: bool = False
-    client_certificate: bytes = b""
-    """DER of the verified client certificate; empty if there is none."""
+    client_certificate: ClientCertificate | None = None
+    """The client's, as verified for `asked_by`; for its requests alone, which find it in Facts.certificate."""
+    asked_by: str = ""
+    """The site (SiteConfig.where) by whose rules the handshake asked for it; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ class Facts:
     Attributes:
         client_address: the client's IP address after trusted proxies.
         user: the authenticated user, or None.
+        certificate: the client's certificate, as verified for the site of this request; None on a site that asks for
+            none, whatever the connection was opened with.
         captures: named captures of the conditions that matched.
         route_path: the prefix that the chosen route matched, without a trailing slash (ASGI's root_path, CGI's
             SCRIPT_NAME).
@@ -151,11 +156,12 @@ class Facts:
             head gets the same answer, and neither stages, handler nor filters are asked again.
     """
 
-    __slots__ = ("basis", "captures", "client_address", "error_id", "refusal", "route_path", "user")
+    __slots__ = ("basis", "captures", "certificate", "client_address", "error_id", "refusal", "route_path", "user")
 
     def __init__(self, client_address: str) -> None:
         self.client_address = client_address
         self.user: str | None = None
+        self.certificate: ClientCertificate | None = None
         self.captures: dict[str, str] | None = None
         self.route_path = ""
         self.error_id = ""

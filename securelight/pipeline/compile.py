@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from securelight.model.errors import Refusal
 from securelight.model.status import error_response
+from securelight.pipeline.client_identity import client_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,9 +111,10 @@ class Route:
         return response
 
     def refuse(self, request: Request, facts: Facts, refusal: Refusal) -> Response:
-        """The error page for `refusal`, through the filters."""
+        """The error page for `refusal`, through the filters; a misdirected request sees nothing of the site."""
         facts.refusal = refusal
-        return self.filtered(request, facts, error_response(refusal, facts.error_id))
+        response = error_response(refusal, facts.error_id)
+        return response if refusal.status == 421 else self.filtered(request, facts, response)
 
 
 def _nothing_here(_request: Request, _facts: Facts) -> Response:
@@ -181,14 +183,24 @@ def compile_sites(config: Config, features: Sequence[Feature], context: BuildCon
     by_name = {feature.name: feature for feature in features}
     sites = CompiledSites(config.server.limits)
     for site in config.sites:
-        sites.add(site.hosts, [_compile_route(site, route, by_name, context) for route in site.routes])
+        routes = [_compile_route(site, route, by_name, context) for route in site.routes]
+        if all(route.prefix for route in routes):
+            routes.append(Route("/", _own_stages(site), _nothing_here))
+        sites.add(site.hosts, routes)
     return sites
+
+
+def _own_stages(site: SiteConfig) -> tuple[Stage, ...]:
+    """Those that no feature has switched on, before those that one has."""
+    rules = site.client_certificates
+    return () if rules is None else (client_identity(site.where, rules.user_from),)
 
 
 def _compile_route(site: SiteConfig, route: RouteConfig, by_name: dict[str, Feature], context: BuildContext) -> Route:
     context.base = site.base
     context.route_path = route.path
-    context.repeatable = all(
+    own = _own_stages(site)
+    context.repeatable = not own and all(
         item.kind == "handler" or (item.kind == "filter" and by_name[item.name].repeatable) for item in route.features
     )
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
@@ -196,7 +208,7 @@ def _compile_route(site: SiteConfig, route: RouteConfig, by_name: dict[str, Feat
         context.where = item.where
         built[item.kind].append(_build(item, by_name, context))
     handler = built["handler"][0] if built["handler"] else _nothing_here
-    return Route(route.path, tuple(built["stage"]), handler, tuple(built["filter"]))
+    return Route(route.path, (*own, *built["stage"]), handler, tuple(built["filter"]))
 
 
 def _build(item: FeatureConfig, by_name: dict[str, Feature], context: BuildContext) -> Any:

@@ -58,6 +58,11 @@ def _escaped(value: bytes | None) -> str:
     return text
 
 
+def _user(user: str | None) -> str:
+    """A name may come from a certificate or a password file: with spaces and anything that prints."""
+    return _escape(user.encode("utf-8", "surrogateescape")).replace(" ", "\\x20") if user else "-"
+
+
 class AccessLog:
     """Collects lines and writes them.
 
@@ -97,7 +102,7 @@ class AccessLog:
         lines = self._lines
         if self._form == "combined":
             tail = self._tail(request, status, sent_bytes)
-            lines.append(f"{facts.client_address or '-'} - {facts.user or '-'} [{self._date}]{tail}")
+            lines.append(f"{facts.client_address or '-'} - {_user(facts.user)} [{self._date}]{tail}")
         else:
             lines.append(self._json(request, facts, status, sent_bytes, time.monotonic() - started))
         if len(lines) >= BATCH_LINES:
@@ -117,21 +122,25 @@ class AccessLog:
         )
 
     def repeated(self, request: Request, status: int, sent_bytes: int) -> str | None:
-        """What the lines of this request have in common for whoever makes it without a user, for `record_repeated`.
+        """What the lines of this request have in common whoever makes it: what follows `beginning`.
 
         None if each line has to be made for itself, because the form has more to say.
         """
         return None if self._form == "json" else self._tail(request, status, sent_bytes)
 
-    def record_repeated(self, client_address: str, repeated: str) -> None:
-        """Note a finished request whose line is known but for who made it and when."""
-        if self._form == "off":
-            return
+    def beginning(self, client_address: str) -> str:
+        """How the lines of requests from there begin that nobody is named for and that end now; for `record_line`."""
         second = int(time.time())
         if second != self._second:
             self._next_second(second)
+        return f"{client_address or '-'} - - [{self._date}]"
+
+    def record_line(self, line: str) -> None:
+        """Note a finished request by its line."""
+        if self._form == "off":
+            return
         lines = self._lines
-        lines.append(f"{client_address or '-'} - - [{self._date}]{repeated}")
+        lines.append(line)
         if len(lines) >= BATCH_LINES:
             self.flush()
 
@@ -157,6 +166,12 @@ class AccessLog:
             "referer": _escaped(request.headers.get(b"referer")),
             "user_agent": _escaped(request.headers.get(b"user-agent")),
         }
+        if facts.certificate is not None:
+            values["certificate"] = {
+                "subject": facts.certificate.subject,
+                "serial": facts.certificate.serial,
+                "sha256": facts.certificate.fingerprint,
+            }
         if facts.error_id:
             values["error_id"] = facts.error_id
         return msgspec.json.encode(values).decode() + "\n"

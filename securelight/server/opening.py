@@ -31,12 +31,12 @@ class Opening:
         plain_bytes: what came on a connection that speaks plain HTTP.
     """
 
-    __slots__ = ("_reader", "_server_name", "_service", "plain_bytes", "refused", "started")
+    __slots__ = ("_asked_by", "_reader", "_server_name", "_service", "plain_bytes", "refused", "started")
 
     def __init__(self, service: Service, started: float) -> None:
         self._service = service
         self._reader: ClientHelloReader | None = ClientHelloReader(service.limits.client_hello_bytes)
-        self._server_name = ""
+        self._asked_by = self._server_name = ""
         self.started = started
         self.refused = ""
         self.plain_bytes = b""
@@ -89,7 +89,9 @@ class Opening:
                 self._server_name = verdict.server_name
                 identities = self._service.identities
                 assert identities is not None
-                transport.session = TlsSession(identities.select(verdict.server_name), self._service.limits)
+                context = identities.select(verdict.server_name)
+                self._asked_by = identities.asked_by(context)
+                transport.session = TlsSession(context, self._service.limits)
                 transport.session.feed(bytes(reader.received))
                 return True
             return False
@@ -102,4 +104,4 @@ class Opening:
     def peer(self, transport: Transport, peer: Peer) -> Peer:
         """`peer` with what the handshake settled."""
         session = transport.session
-        return peer if session is None else replace(peer, tls=session.facts(self._server_name))
+        return peer if session is None else replace(peer, tls=session.facts(self._server_name, self._asked_by))

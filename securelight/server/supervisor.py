@@ -39,6 +39,10 @@ CONTEXT_SECONDS = 86_400.0
 """TLS contexts, and with them the session ticket keys, are replaced at least this often."""
 
 
+RETRY_SECONDS = 30.0
+"""When it is tried again to replace them, if that was due to client certificates and failed."""
+
+
 class StartFailed(SecurelightError):
     """The first workers could not start; says why."""
 
@@ -83,6 +87,8 @@ class Supervisor:
         self._failure = ""
         self._watch_at = 0.0
         self._renew_at = 0.0
+        self._outdated = False
+        """The contexts judge client certificates by what no longer holds."""
 
     def run(self) -> int:
         """Serve until stopped; returns the exit code.
@@ -210,6 +216,7 @@ class Supervisor:
         """The new workers are READY: they serve, the old ones drain."""
         before, self._current, self._next = self._current, generation, None
         self._renew_at = time.monotonic() + CONTEXT_SECONDS
+        self._outdated = False
         for listen, sock in generation.listens:
             sock.listen(listen.backlog)  # which may have changed
         generation.tell("serve")
@@ -245,9 +252,9 @@ class Supervisor:
         else:
             self._start_next(self._load)
 
-    def _start_next(self, load: Callable[[], Config]) -> None:
+    def _start_next(self, load: Callable[[], Config], *, forgiving: bool = False) -> None:
         try:
-            generation = prepare(load(), self._features, self._sockets)
+            generation = prepare(load(), self._features, self._sockets, forgiving=forgiving)
         except (SecurelightError, OSError) as error:
             self._reload_failed(str(error))
         except Exception as error:
@@ -293,11 +300,17 @@ class Supervisor:
                 self._take_over(current, pair)
             for fault in changes.faults:
                 self._events.error("certificate not taken over, the old one stays", why=str(fault))
+            trust = current.watcher.trust.check(time.time())
+            for fault in trust.faults:
+                self._events.error("client certificates", why=str(fault))
+            if trust.outdated:
+                self._outdated, self._renew_at = True, now
         if now >= self._renew_at and self._next is None:
             # The configuration as it was read: what stands in the files may be half-written, and nobody asked for it.
-            self._renew_at = now + CONTEXT_SECONDS
-            self._events.info("replacing the TLS contexts")
-            self._start_next(lambda: current.config)
+            self._renew_at = now + (RETRY_SECONDS if self._outdated else CONTEXT_SECONDS)
+            why = "what client certificates are judged by has changed" if self._outdated else "they are a day old"
+            self._events.info("replacing the TLS contexts", why=why)
+            self._start_next(lambda: current.config, forgiving=True)
 
     def _take_over(self, generation: Generation, pair: ChangedPair) -> None:
         try:

@@ -12,18 +12,27 @@ import ssl
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import CertificateError
+from securelight.tls.client_trust import ask_for_certificates
 from securelight.tls.key_pair import PairFiles, load_into, prove, read_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from securelight.tls.client_trust import ClientTrust
     from securelight.tls.policy import TlsPolicy
 
 ALPN = ("h2", "http/1.1", "http/1.0")
 """What we offer, best first (RFC 7301). curl --http1.0 offers the last one alone; it is answered as HTTP/1.1 is."""
 
 
-def server_context(policy: TlsPolicy, certificates: Sequence[PairFiles], alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
+def server_context(
+    policy: TlsPolicy,
+    certificates: Sequence[PairFiles],
+    alpn: Sequence[str] = ALPN,
+    clients: ClientTrust | None = None,
+    *,
+    forgiving: bool = False,
+) -> ssl.SSLContext:
     """A context to serve with.
 
     Args:
@@ -31,6 +40,8 @@ def server_context(policy: TlsPolicy, certificates: Sequence[PairFiles], alpn: S
         certificates: files of (chain, key), each of another key type: OpenSSL picks the first one that suits the
             client, which is how old clients get RSA and all others ECDSA.
         alpn: protocols in order of preference.
+        clients: which certificates clients are asked for; None to ask for none.
+        forgiving: see client_trust.ask_for_certificates.
 
     Errors: CertificateError with the file that is at fault.
     """
@@ -52,4 +63,6 @@ def server_context(policy: TlsPolicy, certificates: Sequence[PairFiles], alpn: S
             )
         loaded[key_type] = files
         load_into(context, chain_pem, key_pem)
+    if clients is not None:
+        ask_for_certificates(context, clients, forgiving=forgiving)
     return context

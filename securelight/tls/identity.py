@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from securelight.tls.client_hello import ClientHello
+    from securelight.tls.client_trust import ClientTrust
 
 _OFFERED = frozenset(name.encode("ascii") for name in ALPN)
 
@@ -33,12 +34,14 @@ class TlsSite:
         policy: a name in tls.policy.POLICIES.
         certificates: files of (chain, key), one pair for each key type.
         where: file and key path, for messages.
+        clients: which certificates it asks its clients for; None for a site that asks for none.
     """
 
     hosts: tuple[str, ...]
     policy: str
     certificates: tuple[PairFiles, ...]
     where: str
+    clients: ClientTrust | None = None
 
 
 class IdentityTable:
@@ -48,15 +51,17 @@ class IdentityTable:
         contexts: by host pattern.
         default: for clients without SNI, and for unknown names unless there is a `*`.
         users: the contexts that each pair of files was loaded into.
+        asking: the contexts that ask for client certificates, with the site (TlsSite.where) whose rules they follow.
     """
 
-    __slots__ = ("_default", "_exact", "_suffixes", "_users", "default_is_chosen")
+    __slots__ = ("_asking", "_default", "_exact", "_suffixes", "_users", "default_is_chosen")
 
     def __init__(
         self,
         contexts: Mapping[str, ssl.SSLContext],
         default: ssl.SSLContext,
         users: Mapping[PairFiles, tuple[ssl.SSLContext, ...]],
+        asking: Mapping[ssl.SSLContext, str],
     ) -> None:
         self._exact: dict[str, ssl.SSLContext] = {}
         self._suffixes: dict[str, ssl.SSLContext] = {}
@@ -69,10 +74,15 @@ class IdentityTable:
         """True if some site asked for whatever name no other site has."""
         self._default = self._exact.pop("*", default)
         self._users = dict(users)
+        self._asking = dict(asking)
 
     def select(self, server_name: str) -> ssl.SSLContext:
         """The context for an SNI name as ClientHello gives it (lower case, no trailing dot, "" if there was none)."""
         return self._find(server_name) or self._default
+
+    def asked_by(self, context: ssl.SSLContext) -> str:
+        """The site (TlsSite.where) by whose rules `context` asks for client certificates; "" if it asks for none."""
+        return self._asking.get(context, "")
 
     def knows(self, server_name: str) -> bool:
         """Whether a site has this name, by itself or by a wildcard. True as well when no name was sent."""
@@ -102,15 +112,23 @@ class IdentityTable:
             load_into(context, chain_pem, key_pem)
 
 
-def build_identities(sites: Sequence[TlsSite]) -> IdentityTable:
+def build_identities(sites: Sequence[TlsSite], *, forgiving: bool = False) -> IdentityTable:
     """Read all certificates and make one context for each distinct set of certificates and policy.
+
+    A site that asks for client certificates has a context of its own, so that no session of another site is worth
+    anything there (CVE-2025-23419).
+
+    Args:
+        sites: all of them; the first is the default.
+        forgiving: see client_trust.ask_for_certificates.
 
     Errors: ConfigError for no site, a policy that does not exist, or a name that two sites have; CertificateError for
     a pair that cannot be served, naming its file.
     """
     if not sites:
         raise ConfigError("tls", "there is no site to serve")
-    made: dict[tuple[str, tuple[PairFiles, ...]], ssl.SSLContext] = {}
+    made: dict[tuple[str, tuple[PairFiles, ...], ClientTrust | None], ssl.SSLContext] = {}
+    asking: dict[ssl.SSLContext, str] = {}
     by_host: dict[str, tuple[ssl.SSLContext, str]] = {}
     users: dict[PairFiles, list[ssl.SSLContext]] = {}
     for site in sites:
@@ -119,10 +137,14 @@ def build_identities(sites: Sequence[TlsSite]) -> IdentityTable:
             raise ConfigError(site.where, f"there is no TLS policy {site.policy!r}; there are {', '.join(POLICIES)}")
         if not site.certificates:
             raise CertificateError(site.where, "has no certificate")
-        identity = (site.policy, site.certificates)
+        identity = (site.policy, site.certificates, site.clients)
         context = made.get(identity)
         if context is None:
-            context = made[identity] = server_context(policy, site.certificates)
+            context = made[identity] = server_context(
+                policy, site.certificates, clients=site.clients, forgiving=forgiving
+            )
+            if site.clients is not None:
+                asking[context] = site.clients.where
             for files in site.certificates:
                 users.setdefault(files, []).append(context)
         for host in site.hosts:
@@ -130,11 +152,12 @@ def build_identities(sites: Sequence[TlsSite]) -> IdentityTable:
             _, other = by_host.setdefault(name, (context, site.where))
             if other != site.where:
                 raise ConfigError(site.where, f"the name {host} belongs to {other} already")
-    default = made[sites[0].policy, sites[0].certificates]
+    default = made[sites[0].policy, sites[0].certificates, sites[0].clients]
     return IdentityTable(
         {host: context for host, (context, _) in by_host.items()},
         default,
         {files: tuple(contexts) for files, contexts in users.items()},
+        asking,
     )
 
 

@@ -58,8 +58,8 @@ def read_pair(files: PairFiles) -> tuple[bytes, bytes]:
     return read_pem(chain), read_pem(key)
 
 
-def read_pem(path: Path) -> bytes:
-    """The contents of one file, at most MAXIMUM_FILE_BYTES.
+def read_pem(path: Path, limit_bytes: int = MAXIMUM_FILE_BYTES) -> bytes:
+    """The contents of one file, at most `limit_bytes`.
 
     Errors: CertificateError.
     """
@@ -72,9 +72,9 @@ def read_pem(path: Path) -> bytes:
         os.close(descriptor)
         raise CertificateError(str(path), "is not a file")
     with open(descriptor, "rb") as file:
-        content = file.read(MAXIMUM_FILE_BYTES + 1)
-    if len(content) > MAXIMUM_FILE_BYTES:
-        raise CertificateError(str(path), f"is larger than {MAXIMUM_FILE_BYTES} bytes, so not a certificate or key")
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise CertificateError(str(path), f"is larger than {limit_bytes} bytes, so not what belongs there")
     return content
 
 

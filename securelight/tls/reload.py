@@ -12,20 +12,20 @@ pair is reported as bad only if it is found unchanged, and still bad, by the nex
 from __future__ import annotations
 
 import hashlib
-import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from securelight.model.errors import CertificateError
+from securelight.tls.file_state import FileState, state_of
 from securelight.tls.key_pair import PairFiles, load_into, prove, read_pair
+from securelight.tls.trust_watch import TrustWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from securelight.tls.client_trust import ClientTrust
 
 __all__ = ["CertificateWatcher", "ChangedPair", "Changes", "load_into", "prove"]
-
-FileState = tuple[int, int, int, int] | None
-"""Device, inode, size and time of change of a file; None if it is not there."""
 
 
 class ChangedPair(NamedTuple):
@@ -90,10 +90,15 @@ class CertificateWatcher:
 
     Args:
         pairs: files of (chain, key), such as `IdentityTable.pairs`.
+        trusts: by which client certificates are judged.
+
+    Attributes:
+        trust: watches the files of `trusts`, which are not exchanged in place.
     """
 
-    def __init__(self, pairs: Iterable[PairFiles]) -> None:
+    def __init__(self, pairs: Iterable[PairFiles], trusts: Iterable[ClientTrust] = ()) -> None:
         self._watched = [_Watched(files) for files in pairs]
+        self.trust = TrustWatcher(trusts, time.time())
 
     def check(self) -> Changes:
         """Look at all files once: two stat calls a pair where nothing changed. Never raises for what it finds."""
@@ -124,12 +129,4 @@ def _digest(content: tuple[bytes, bytes]) -> bytes:
 
 
 def _states(files: PairFiles) -> tuple[FileState, FileState]:
-    return _state(files[0]), _state(files[1])
-
-
-def _state(path: Path) -> FileState:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return state_of(files[0]), state_of(files[1])

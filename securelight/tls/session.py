@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import time
 
 from securelight.model.errors import SecurelightError
 from securelight.model.limits import Limits
 from securelight.model.request import TlsFacts
+from securelight.tls.client_certificate import expired, read_client_certificate
 
 RECORD_BYTES = 16_384
 """The content of one TLS record; OpenSSL returns no more in one read."""
@@ -26,6 +28,10 @@ class TlsFault(SecurelightError):
 
 
 def _reason(error: ssl.SSLError) -> str:
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "client certificate: none was sent, and the site requires one"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"client certificate: {error.verify_message}"
     return (error.reason or "end of stream").replace("_", " ").lower()
 
 
@@ -74,10 +80,17 @@ class TlsSession:
             return False
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
+        if self._tls.session_reused and self._certificate_expired():
+            raise TlsFault("client certificate: it has expired since the session was opened")
         self.established = True
         self._bare = 0
         self._bound = limits.ciphertext_without_plaintext_bytes
         return True
+
+    def _certificate_expired(self) -> bool:
+        """OpenSSL looks at no date when a session is resumed."""
+        certificate = self._tls.getpeercert(binary_form=True)
+        return bool(certificate) and expired(certificate or b"", time.time())
 
     def decrypt(self, ciphertext: bytes) -> bytes | None:
         """Plaintext of one record; b"" if there is none now; None once the peer has said close_notify.
@@ -129,14 +142,21 @@ class TlsSession:
         with contextlib.suppress(ssl.SSLError, ValueError, OSError):
             self._tls.unwrap()  # the peer's has not come yet, or the session is broken: both are fine when closing
 
-    def facts(self, server_name: str) -> TlsFacts:
-        """What the handshake settled. `server_name` is the SNI of the ClientHello."""
+    def facts(self, server_name: str, asked_by: str = "") -> TlsFacts:
+        """What the handshake settled.
+
+        Args:
+            server_name: the SNI of the ClientHello.
+            asked_by: the site for which a client certificate was asked for; empty if none was.
+        """
         cipher = self._tls.cipher()
+        certificate = self._tls.getpeercert(binary_form=True) if asked_by else None
         return TlsFacts(
             version=self._tls.version() or "",
             cipher=cipher[0] if cipher else "",
             server_name=server_name,
             alpn=self._tls.selected_alpn_protocol() or "",
             resumed=bool(self._tls.session_reused),
-            client_certificate=self._tls.getpeercert(binary_form=True) or b"",
+            client_certificate=read_client_certificate(certificate) if certificate else None,
+            asked_by=asked_by,
         )

@@ -50,7 +50,8 @@ class TestSchema:
     def test_a_site_has_its_own_keys_the_features_and_their_shorthands(self) -> None:
         site = self.SCHEMA["$defs"]["SiteKeys"]
         assert site["properties"].keys() == {
-            "hosts", "tls", "certificate", "route", "root", "app", *(row.name for row in ROWS),
+            "hosts", "tls", "certificate", "client_certificates", "client_ca", "client_crl", "client_user_from",
+            "route", "root", "app", *(row.name for row in ROWS),
         }  # fmt: skip
         assert site["required"] == ["hosts"]
         assert site["properties"]["proxy"] == {"$ref": "#/$defs/Proxy"}
