@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -232,6 +233,7 @@ def judge_with_certutil(database: NssDatabase, chain: Sequence[bytes]) -> Verdic
 
 
 CHROMIUM_PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_CHROMIUM_FAULT: Final = re.compile(r"\b(?:net::)?(ERR_[A-Z0-9_]{3,60})\b")
 
 
 def ask_chromium(target: Target) -> Verdict:
@@ -248,8 +250,8 @@ def ask_chromium(target: Target) -> Verdict:
             *(("--no-sandbox",) if is_superuser() else ()), "--dump-dom", target.url,
         )  # fmt: skip
     page = done.stdout.decode(errors="replace")
-    start = page.find("ERR_CERT_")
-    if start >= 0:
-        return Verdict(False, by, page[start : start + 60].partition("<")[0].split()[0])
-    failed = not page.strip() or "ERR_CONNECTION" in page or "ERR_SSL" in page
-    return Verdict(None if failed else True, by, "no page was shown" if failed else "")
+    # Newer ones say it on standard error and show no page, older ones show a page that says it.
+    fault = _CHROMIUM_FAULT.search(done.stderr.decode(errors="replace") + page)
+    if fault is not None:
+        return Verdict(False if fault[1].startswith("ERR_CERT_") else None, by, fault[1])
+    return Verdict(True, by) if page.strip() else Verdict(None, by, "no page was shown")

@@ -19,6 +19,7 @@ from securelight.cli.certs.trust_probe import ProbeServer
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import CERTIFICATE_FILE
 from securelight.pki.trust_commands import Command, change, command_line, is_superuser, look
+from securelight.pki.trust_facts import root_facts
 from securelight.pki.trust_java import JavaKeystore
 from securelight.pki.trust_nss import NssDatabase
 from securelight.pki.trust_probe import probe_pair
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["done", "already", "skipped", "failed", "would"]
 """`would`: a dry run. `skipped`: nothing could be done, and it was not asked for by name."""
+
+UNLIMITED: Final = "may vouch for EVERY site: whoever has its key can pose as any of them to this machine"
 
 CHOICES: Final = click.Choice(KINDS)
 
@@ -86,15 +89,19 @@ def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def run(certs: Path, kinds: Sequence[str], root: Path | None, wishes: Wishes) -> int:
     """Do it, print it; returns the exit status: 0 if every store does as it should, else 1.
 
-    Errors: CertificateError if there is no authority.
+    Errors: CertificateError if there is no authority, or its certificate is none of an authority.
     """
     authority = read_root(certs / CERTIFICATE_FILE)
     chosen = cast("Sequence[StoreKind]", kinds)
+    facts = root_facts(authority)
     stores = find_stores(chosen or KINDS, root)
     if not stores:
         wanted = ", ".join(chosen or KINDS)
         click.echo(f"No trust store was found here ({wanted}). {_nothing_found(chosen)}", err=True)
         return 1
+    click.echo(f"{facts.name} ({authority.path})")
+    if wishes.trusted:
+        click.echo(f"  may vouch for: {facts.limits}" if facts.limits else f"  {UNLIMITED}")
     _warn_of_sudo()
     with contextlib.ExitStack() as stack:
         target, why_not = None, ""
@@ -177,13 +184,15 @@ def _prove(store: TrustStore, root: Root, wishes: Wishes, target: Target | None,
     return Row(row.store, row.outcome, row.result, said)
 
 
-def ask(store: TrustStore, target: Target, root: Root) -> Verdict:
-    """Whether a client that reads this store trusts the server."""
+def ask(store: TrustStore, target: Target, root: Root | None) -> Verdict:
+    """Whether a client that reads this store trusts the server; the keychain is asked about the root alone."""
     if isinstance(store, NssDatabase):
         return ask_nss(target, store, presented_chain(target)) if store.path.is_dir() else Verdict(False, "no database")
     if isinstance(store, JavaKeystore):
         return ask_java(target, store)
     if store.kind == "keychain":
+        if root is None:
+            return Verdict(None, "security verify-cert", "there is no authority to ask about")
         done = look("security", "verify-cert", "-c", str(root.path.resolve()), "-p", "ssl")
         return Verdict(done.returncode == 0, "security verify-cert")
     return ask_python(target, store.path)
