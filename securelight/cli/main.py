@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("securelight.cli.check", "Check a configuration: every fault at once, certificates and keys too."),
     "reload": ("securelight.cli.reload", "Make a running server read its configuration again."),
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
+    "certs": ("securelight.cli.certs.group", "Make, check, revoke and trust certificates of your own."),
     "conform": ("securelight.cli.conform", "Judge any HTTPS server by the RFCs."),
     "version": ("securelight.cli.version", "Show versions, the engines found, and what TLS can do here."),
 }

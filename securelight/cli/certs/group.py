@@ -1,0 +1,29 @@
+"""The group `securelight certs` and the table of its commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from securelight.cli.lazy_group import LazyGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "trust": ("securelight.cli.certs.trust", "Make this machine trust the local authority, and prove it."),
+    "untrust": ("securelight.cli.certs.untrust", "Undo that."),
+    "export": (
+        "securelight.cli.certs.export",
+        "Write what phones, containers, Node, Java, Windows ... need to trust it.",
+    ),
+    "serve-root": ("securelight.cli.certs.serve_root", "Show its certificate to phones and other devices."),
+    "doctor": ("securelight.cli.certs.doctor", "Ask every client of this machine whether it trusts the server."),
+}
+"""Each command's module, which has `command: click.Command`, and its line in the help."""
+
+
+@click.group(cls=LazyGroup, commands=COMMANDS, prefix="SECURELIGHT_CERTS", short_help="Local certificates.")
+def command() -> None:
+    """Certificates of your own: a local authority, what it signs, and who trusts it."""
