@@ -10,7 +10,7 @@ ones. All four must accept and refuse the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,19 @@ class ProtocolAdapter(Protocol):
         """`respond` with all of a body that fits into `capacity`; False, and nothing is queued, if it does not fit.
 
         Not for HEAD, nor for statuses without content. The hot path: most answers go out by this one call.
+        """
+        ...
+
+    def prepared(self, response: Response) -> Any:
+        """The head of a shared response with a body, for `respond_again`; good for as long as the Date stays the same.
+
+        One is good for all connections whose heads are known together (see known_heads).
+        """
+
+    def respond_again(self, stream_id: int, head: Any, body: bytes) -> bool:
+        """`respond_whole` with a prepared head, for a request that was reported as RequestRepeated.
+
+        The body is not empty and no longer than one frame. False, and nothing is queued, if it takes `respond_whole`.
         """
         ...
 

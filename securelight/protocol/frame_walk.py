@@ -15,9 +15,10 @@ window.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from securelight.model.errors import ConnectionFault, Http2Code
+from securelight.protocol.frame_findings import DoubtfulUpdate, DroppedData, Finding, Leaving, StreamBreach
 from securelight.protocol.http2_frames import (
     ACK,
     CONTINUATION,
@@ -67,38 +68,6 @@ _settings = struct.Struct(">HI").iter_unpack
 _joined_header = struct.Struct(">HBHI").unpack_from
 """A frame header with its kind and flags in one number, for the quick look."""
 _WHOLE_HEAD = HEADERS << 8 | END_STREAM | END_HEADERS
-
-
-class StreamBreach(NamedTuple):
-    """The peer broke a rule on one stream. If that is not open any more, it costs the connection."""
-
-    stream_id: int
-    code: Http2Code
-    reason: str
-    data_bytes: int = 0
-    """What the breach took from the connection's receive window."""
-
-
-class DroppedData(NamedTuple):
-    """DATA for a stream that we have reset: so many bytes are owed to the connection's receive window."""
-
-    data_bytes: int
-
-
-class DoubtfulUpdate(NamedTuple):
-    """A WINDOW_UPDATE that could overflow its stream's window; `frame` is for the engine if it does not."""
-
-    stream_id: int
-    increment: int
-    frame: bytes
-
-
-class Leaving(NamedTuple):
-    """The peer's first GOAWAY."""
-
-
-Finding = bytes | StreamBreach | DroppedData | DoubtfulUpdate | Leaving
-"""A run of whole frames for the engine, or something that it must not see."""
 
 
 class FrameWalk:
@@ -157,29 +126,31 @@ class FrameWalk:
                 del self._cut[next(iter(self._cut))]
 
     def takes_heads(self, data: bytes) -> bool:
-        """Whether `data` is a run of whole heads without bodies and nothing else, as most reads are.
+        """Whether `data` is a run of short heads without bodies, each on the next new stream, as most reads are.
 
         They count as walked then; otherwise nothing has happened, and `walk` has to look at it.
         """
         if self._block or self._held:
             return False
-        available, position, frames, last_stream_id = len(data), 0, 0, self.last_stream_id
-        while available - position >= FRAME_HEADER_BYTES:
-            high, low, kind_and_flags, stream_id = _joined_header(data, position)
-            length = high << 8 | low
-            if (
-                kind_and_flags != _WHOLE_HEAD
-                or length > MAX_FRAME_BYTES
-                or not last_stream_id < stream_id <= LARGEST_STREAM_ID
-                or not stream_id & 1
-            ):
-                return False
-            last_stream_id = stream_id
-            frames += 1
-            position += FRAME_HEADER_BYTES + length
-        if position != available or not 0 < frames <= self._limits.concurrent_streams:
+        available, position, stream_id = len(data), 0, self.last_stream_id
+        try:
+            while position < available:
+                high, low, kind_and_flags, given_stream_id = _joined_header(data, position)
+                stream_id += 2
+                if kind_and_flags != _WHOLE_HEAD or given_stream_id != stream_id or high:
+                    return False
+                position += FRAME_HEADER_BYTES + low
+        except struct.error:
+            return False  # less than a frame header is left
+        frames = (stream_id - self.last_stream_id) // 2
+        if (
+            position != available
+            or not 0 < frames <= self._limits.concurrent_streams
+            or stream_id > LARGEST_STREAM_ID
+            or not stream_id & 1
+        ):
             return False
-        self.last_stream_id = last_stream_id
+        self.last_stream_id = stream_id
         self.frames = frames
         self._flood.opened(frames)
         return True

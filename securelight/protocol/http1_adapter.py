@@ -126,6 +126,19 @@ class Http1Adapter(Http1Requests):
         self.respond(stream_id, response, body, end=True)
         return True
 
+    def prepared(self, response: Response) -> bytes:
+        """See protocol.adapter."""
+        return shared_head(response, close=False)
+
+    def respond_again(self, stream_id: int, head: bytes, body: bytes) -> bool:
+        """See protocol.adapter."""
+        if stream_id != self._number or not self._keep_alive or not self.open_streams or self._input_ended:
+            return False
+        self._response_begun = True
+        self._output.put(head + body)
+        self.open_streams = 0
+        return True
+
     def _may_respond(self, stream_id: int) -> bool:
         return self._awaits_answer() if stream_id == self._number else self.open_streams == 0
 

@@ -130,6 +130,18 @@ class Http2Adapter(Http2Requests):
         self._send_whole(stream_id, fields_to_send(response), body)
         return True
 
+    def prepared(self, response: Response) -> list[Field]:
+        """See ProtocolAdapter."""
+        return fields_to_send(response)
+
+    def respond_again(self, stream_id: int, head: list[Field], body: bytes) -> bool:
+        """See ProtocolAdapter."""
+        if stream_id not in self._streams or len(body) > self._window(stream_id):
+            return False
+        self._streams[stream_id] = ANSWERED
+        self._send_whole(stream_id, head, body)
+        return True
+
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """Queue an interim response, if the final one has not been given."""
         stream = self._streams.get(stream_id)

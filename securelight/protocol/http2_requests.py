@@ -22,7 +22,8 @@ from securelight.protocol.events import (
     StreamAborted,
 )
 from securelight.protocol.flood import Flood
-from securelight.protocol.frame_walk import DoubtfulUpdate, DroppedData, FrameWalk, Leaving, StreamBreach
+from securelight.protocol.frame_findings import DoubtfulUpdate, DroppedData, Leaving, StreamBreach
+from securelight.protocol.frame_walk import FrameWalk
 from securelight.protocol.http2_frames import LARGEST_WINDOW
 from securelight.protocol.http2_stream import Http2Stream
 from securelight.protocol.known_heads import known_heads, remember
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
     from securelight.protocol.events import Event
-    from securelight.protocol.frame_walk import Finding
+    from securelight.protocol.frame_findings import Finding
 
 _MALFORMED_TRAILERS = CONNECTION_FIELDS | {b"content-length", b"host", b"te"}
 """Trailer fields that engines disagree about; nobody sends them by mistake."""

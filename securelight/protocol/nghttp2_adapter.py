@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 import ngh2
+from ngh2 import RequestReceived, StreamClosed
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
@@ -31,6 +32,7 @@ from securelight.protocol.http2_frames import (
     PREFACE,
     frames_of,
 )
+from securelight.protocol.http2_stream import ANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,22 +117,25 @@ class Nghttp2Adapter(Http2Adapter):
     def _dispatch(self, reported: list[ngh2.Event], events: list[Event]) -> int:
         """Returns how many of the engine's events stand for a frame."""
         frames = len(reported)
-        streams, known, most_streams = self._streams, self._known, self._limits.concurrent_streams
+        streams, known = self._streams, self._known
+        most_streams = 0 if self._leaving else self._limits.concurrent_streams
         for event in reported:
-            if type(event) is ngh2.RequestReceived:
+            if type(event) is RequestReceived:
                 stream_id = event.stream_id
                 head = known.get(event.headers)
-                if head is not None and event.end_stream and len(streams) < most_streams and not self._leaving:
+                if head is not None and event.end_stream and len(streams) < most_streams:
                     self._last_stream_id = stream_id
                     streams[stream_id] = head.stream
                     events.append((stream_id, head))
                 else:
                     self._on_head(stream_id, event.headers, event.end_stream, events)
-            elif type(event) is ngh2.StreamClosed:
+            elif type(event) is StreamClosed:
                 frames -= 1
                 stream_id = event.stream_id
                 stream = streams.get(stream_id)
-                if stream is not None and stream.ended and not (event.error_code or stream.uncredited):
+                if not event.error_code and (
+                    stream is ANSWERED or (stream is not None and stream.ended and not stream.uncredited)
+                ):
                     del streams[stream_id]  # as it should be
                 else:
                     self._on_closed(stream_id, event.error_code, events)
@@ -249,6 +254,22 @@ class Nghttp2Adapter(Http2Adapter):
             self._engine.send_data(stream_id, data, end_stream=end)
         except ngh2.NGH2Error:
             return
+
+    def respond_again(self, stream_id: int, head: list[Field], body: bytes) -> bool:
+        """See ProtocolAdapter."""
+        streams, engine = self._streams, self._engine
+        if stream_id not in streams:
+            return False
+        try:
+            size = len(body)
+            if size > engine.stream_remote_window_size(stream_id) or size > engine.remote_window_size:
+                return False
+            engine.send_response(stream_id, head)
+            engine.send_data(stream_id, body, end_stream=True)
+        except ngh2.NGH2Error:
+            return False
+        streams[stream_id] = ANSWERED
+        return True
 
     def _send_whole(self, stream_id: int, fields: list[Field], body: bytes) -> None:
         engine = self._engine

@@ -14,6 +14,7 @@ import re
 import select
 import stat
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -129,19 +130,18 @@ class AccessLog:
         return None if self._form == "json" else self._tail(request, status, sent_bytes)
 
     def beginning(self, client_address: str) -> str:
-        """How the lines of requests from there begin that nobody is named for and that end now; for `record_line`."""
+        """How the lines of requests from there begin that nobody is named for and that end now; for `record_lines`."""
         second = int(time.time())
         if second != self._second:
             self._next_second(second)
         return f"{client_address or '-'} - - [{self._date}]"
 
-    def record_line(self, line: str) -> None:
-        """Note a finished request by its line."""
+    def record_lines(self, lines: Sequence[str]) -> None:
+        """Note finished requests by their lines."""
         if self._form == "off":
             return
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= BATCH_LINES:
+        self._lines += lines
+        if len(self._lines) >= BATCH_LINES:
             self.flush()
 
     def _json(self, request: Request, facts: Facts, status: int, sent_bytes: int, seconds: float) -> str:

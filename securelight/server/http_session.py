@@ -35,7 +35,7 @@ from securelight.server.body_sender import BodySender
 from securelight.server.deadlines import Pace
 from securelight.server.reactor import Stepped
 from securelight.server.service import Service
-from securelight.server.standing_answer import StandingAnswer, standing_answer
+from securelight.server.standing_answer import answer_repeated, standing_answer
 from securelight.server.stream_task import Stream
 
 
@@ -60,12 +60,13 @@ class HttpSession:
         paused: a request body has filled its buffer: do not read.
         peer: the other end.
         requests: how many were begun.
+        sites: what requests are answered from.
         writers: the streams whose task waits for room.
     """
 
     __slots__ = (
-        "_connection", "_sites", "_tasks", "adapter", "backlog_paces", "held", "paused", "peer", "requests", "senders",
-        "service", "streams", "turn_requests", "writers",
+        "_connection", "_tasks", "adapter", "backlog_paces", "held", "paused", "peer", "requests", "senders",
+        "service", "sites", "streams", "turn_requests", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +83,7 @@ class HttpSession:
         self.writers: list[Stream] = []
         self._connection = connection
         self.peer = peer
-        self._sites = sites
+        self.sites = sites
         self._tasks = 0
         self.backlog_paces: dict[int, Pace] = {}
 
@@ -95,19 +96,21 @@ class HttpSession:
 
     def handle(self, events: Sequence[Event]) -> None:
         """Act on events, in order; those beyond the turn's requests are kept in `held`."""
+        if events and type(events[0]) is tuple:
+            answered = answer_repeated(self, events)
+            if answered == len(events):
+                return
+            events = events[answered:]
         for number, event in enumerate(events):
-            if type(event) is tuple:
+            if isinstance(event, (tuple, Request)):
                 if not self.turn_requests:
                     self.held = events[number:]
                     return
-                self.turn_requests -= 1
-                self._repeat(*event)
-            elif isinstance(event, Request):
-                if not self.turn_requests:
-                    self.held = events[number:]
-                    return
-                self.turn_requests -= 1
-                self._begin(event)
+                if isinstance(event, Request):
+                    self.turn_requests -= 1
+                    self.begin(event)
+                else:
+                    answer_repeated(self, (event,))
             elif isinstance(event, BodyReceived):
                 self._body_received(event)
             elif isinstance(event, BodyEnded):
@@ -124,33 +127,22 @@ class HttpSession:
             else:
                 assert isinstance(event, PeerLeaving)
 
-    def _repeat(self, stream_id: int, known: KnownHead) -> None:
-        """Answer a head that came before: as then, if that still stands."""
-        standing: StandingAnswer | None = known.answer
-        service, adapter = self.service, self.adapter
-        if (
-            standing is not None
-            and adapter is not None
-            and standing.sites is self._sites
-            and standing.give(adapter, stream_id)
-        ):
-            service.access_log.record_repeated(self.peer.address, standing.line)
-            self.requests += 1
-            if self.requests == service.limits.requests_per_connection:
-                adapter.goodbye()
-            return
-        known.answer = None
-        self._begin(known.request.again(stream_id, self.peer), known)
+    def count_requests(self, number: int) -> None:
+        """So many more were begun; the last that the limit allows ends the connection."""
+        most = self.service.limits.requests_per_connection
+        self.requests += number
+        if self.requests - number < most <= self.requests and self.adapter is not None:
+            self.adapter.goodbye()
 
-    def _begin(self, request: Request, known: KnownHead | None = None) -> None:
-        self.requests += 1
+    def begin(self, request: Request, known: KnownHead | None = None) -> None:
+        """Answer `request`, or have it answered; keep the answer with the head that is `known` if it may stand."""
         started = monotonic()
         facts = Facts(self.peer.address)
         try:
-            result = run(self._sites, request, facts)
+            result = run(self.sites, request, facts)
             if isinstance(result, Response):
                 if known is not None and facts.basis is not None:
-                    known.answer = standing_answer(request, facts.basis, result, self._sites, self.service.access_log)
+                    known.answer = standing_answer(request, facts.basis, result, self.sites, self.service.access_log)
                 self.answer(request, facts, result, started)
             else:
                 self._defer(request, facts, result, started)
@@ -159,8 +151,7 @@ class HttpSession:
                 error, "answering", method=request.method, target=request.target.decode("ascii", "replace")
             )
             self.answer(request, facts, error_response(Refusal(500), facts.error_id), started)
-        if self.requests == self.service.limits.requests_per_connection and self.adapter is not None:
-            self.adapter.goodbye()
+        self.count_requests(1)
 
     def answer(self, request: Request, facts: Facts, response: Response, started: float) -> None:
         """Send a complete response: at once if it is small, by a BodySender if not. Owns the response's files."""

@@ -7,13 +7,20 @@ line in the access log. That is most of the traffic of most sites.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
+from securelight.model.dates import current_date
 from securelight.model.request import Basis, Request
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.compile import CompiledSites
 from securelight.protocol.adapter import ProtocolAdapter
+from securelight.protocol.events import Event
 from securelight.server.access_log import AccessLog
+
+if TYPE_CHECKING:
+    from securelight.server.http_session import HttpSession
 
 STANDING_BYTES = 16_384
 """The longest body: what leaves in one HTTP/2 frame. With known_heads.HEADS_KEPT at most 8 MB of bodies outlive their
@@ -24,31 +31,35 @@ class StandingAnswer:
     """The answer to one head.
 
     Attributes:
+        response: after all filters.
+        body: as it is sent: empty for HEAD and the statuses without content.
+        basis: what it rests on.
         sites: which it was made by.
         line: the request's line in the access log, but for who and when.
+        head: as the adapter has prepared it for `date`.
+        date: an object of model.dates.current_date.
     """
 
-    __slots__ = ("_basis", "_body", "_response", "line", "sites")
+    __slots__ = ("basis", "body", "date", "head", "line", "response", "sites")
 
     def __init__(self, response: Response, body: bytes, basis: Basis, sites: CompiledSites, line: str) -> None:
-        self._response = response
-        self._body = body
-        """As it is sent: empty for HEAD and the statuses without content."""
-        self._basis = basis
+        self.response = response
+        self.body = body
+        self.basis = basis
         self.sites = sites
         self.line = line
+        self.head: Any = None
+        self.date = b""
 
-    def give(self, adapter: ProtocolAdapter, stream_id: int) -> bool:
-        """Answer the request on `stream_id`, if this still stands and the client has room for it."""
-        basis, body = self._basis, self._body
-        if monotonic() >= basis.fresh_until:
-            return False
+    def give(self, adapter: ProtocolAdapter, stream_id: int, date: bytes) -> bool:
+        """Answer the request on `stream_id`; False if it has to be answered anew. `date` is the current one."""
+        body = self.body
         if not body:
-            adapter.respond(stream_id, self._response, b"", end=True)
-        elif not adapter.respond_whole(stream_id, self._response, body):
-            return False
-        basis.used = True
-        return True
+            adapter.respond(stream_id, self.response, b"", end=True)
+            return True
+        if self.date is not date:
+            self.head, self.date = adapter.prepared(self.response), date
+        return adapter.respond_again(stream_id, self.head, body)
 
 
 def standing_answer(
@@ -64,3 +75,38 @@ def standing_answer(
         return None
     line = access_log.repeated(request, response.status, len(body))
     return None if line is None else StandingAnswer(response, body, basis, sites, line)
+
+
+def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
+    """Answer the heads that came before, as then where that still stands.
+
+    Returns how many of `events` were such heads and within the turn's requests, counted from the first.
+    """
+    adapter, sites, access_log = session.adapter, session.sites, session.service.access_log
+    assert adapter is not None
+    now, date = monotonic(), current_date()
+    beginning = access_log.beginning(session.peer.address)
+    lines: list[str] = []
+    before = number = session.turn_requests
+    for event in events:
+        if type(event) is not tuple or not number:
+            break
+        number -= 1
+        stream_id, known = event
+        standing = known.answer
+        if (
+            standing is not None
+            and now < standing.basis.fresh_until
+            and standing.sites is sites
+            and standing.give(adapter, stream_id, date)
+        ):
+            standing.basis.used = True
+            lines.append(beginning + standing.line)
+        else:
+            known.answer = None
+            session.begin(known.request.again(stream_id, session.peer), known)
+    session.turn_requests = number
+    if lines:
+        access_log.record_lines(lines)
+        session.count_requests(len(lines))
+    return before - number

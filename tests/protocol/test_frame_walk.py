@@ -9,7 +9,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.protocol.flood import Flood
-from securelight.protocol.frame_walk import DoubtfulUpdate, DroppedData, Finding, FrameWalk, Leaving, StreamBreach
+from securelight.protocol.frame_findings import DoubtfulUpdate, DroppedData, Finding, Leaving, StreamBreach
+from securelight.protocol.frame_walk import FrameWalk
 from securelight.protocol.http2_frames import MAX_FRAME_BYTES
 from tests.protocol.http2_support import (
     LIMITS,
@@ -185,7 +186,7 @@ def test_random_bytes_only_ever_give_a_connection_fault(garbage: bytes, after_pr
     walk_all([(PREFACE + settings() if after_preface else b"") + garbage])
 
 
-LONE_FRAMES = st.builds(
+LONE_FRAMES: st.SearchStrategy[bytes] = st.builds(
     lambda kind, flags, stream_id, payload, cut: raw_frame(kind, flags, stream_id, payload)[:cut],
     st.sampled_from([0, 1, 1, 1, 9]),
     st.sampled_from([5, 5, 5, 4, 1, 0, 0x25, 0xD, 0x85]),
@@ -195,22 +196,36 @@ LONE_FRAMES = st.builds(
 )
 
 
-@given(st.sampled_from([b"", head(3), raw_frame(1, 1, 3), head(3)[:5], head(3, end=False)]), LONE_FRAMES)
-@hypothesis_settings(max_examples=300, deadline=None)
-def test_a_frame_that_is_taken_whole_is_one_that_the_walk_lets_through(before: bytes, frame: bytes) -> None:
+RUNS = st.one_of(
+    st.lists(LONE_FRAMES, min_size=1, max_size=3).map(b"".join),
+    st.integers(0, 3).map(lambda count: b"".join(head(1 + 2 * number) for number in range(count))),
+)
+
+
+@given(st.sampled_from([b"", head(1), head(3), raw_frame(1, 1, 3), head(3)[:5], head(3, end=False)]), RUNS)
+@hypothesis_settings(max_examples=500, deadline=None)
+def test_heads_that_are_taken_at_a_glance_are_ones_that_the_walk_lets_through(before: bytes, run: bytes) -> None:
     walk, other = greeted(), greeted()
     for each in (walk, other):
         list(each.walk(before))
-    if walk.takes_heads(frame):
-        assert list(other.walk(frame)) == [frame]
-    else:
-        assert before or frame != head(5)
+    if walk.takes_heads(run):
+        assert list(other.walk(run)) == [run]
     assert (walk.frames, walk.last_stream_id, walk.partial_head) == (
         other.frames, other.last_stream_id, other.partial_head
     )  # fmt: skip
 
 
-def test_nothing_is_taken_whole_before_the_preface_and_settings() -> None:
+def test_heads_on_one_stream_after_the_other_are_taken_at_a_glance() -> None:
+    walk = greeted()
+    list(walk.walk(head(1)))
+    assert walk.takes_heads(head(3) + head(5) + head(7))
+    assert (walk.frames, walk.last_stream_id) == (3, 7)
+    assert not walk.takes_heads(head(7))
+    assert not walk.takes_heads(head(9)[:-1])
+    assert walk.takes_heads(head(9))
+
+
+def test_nothing_is_taken_at_a_glance_before_the_preface_and_settings() -> None:
     walk = FrameWalk(LIMITS, Flood(LIMITS, Clock()), priorities=True)
     assert not walk.takes_heads(head(1))
     assert list(walk.walk(PREFACE)) == [PREFACE]
