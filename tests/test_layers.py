@@ -21,7 +21,7 @@ MAXIMUM_TEST_LINES = 700
 LAYERS = {
     "model": 0,
     "config": 1, "pki": 1, "protocol": 1, "files": 1,
-    "tls": 2, "pipeline": 2,
+    "tls": 2, "pipeline": 2, "upstream": 2,
     "stages": 3, "handlers": 3, "filters": 3,
     "server": 4, "features": 4,
     "lab": 5,
@@ -33,7 +33,7 @@ ONLY_IN = {
     "h2": {"protocol"}, "h11": {"protocol"}, "ngh2": {"protocol"}, "httptools": {"protocol"},
     "cryptography": {"pki"},
     "ssl": {"tls", "lab", "conformance", "cli"},
-    "trio": {"server", "cli", "handlers", "conformance"},
+    "trio": {"server", "cli", "handlers", "upstream", "conformance"},
 }  # fmt: skip
 """Packages with the folders that may import them. For their types alone anybody may, below TYPE_CHECKING."""
 
@@ -107,7 +107,7 @@ def test_imports_go_downwards(path: Path) -> None:
         ("server", "def f():\n    import h2.connection", "h2 only in protocol"),
         ("server", "from h2.events import Event", "h2 only in protocol"),
         ("cli", "import cryptography.x509", "cryptography only in pki"),
-        ("protocol", "import trio", "trio only in cli, conformance, handlers, server"),
+        ("protocol", "import trio", "trio only in cli, conformance, handlers, server, upstream"),
         ("server", "import ssl", "ssl only in cli, conformance, lab, tls"),
         ("conformance", "from securelight.protocol import engine", "conformance may not import protocol"),
         ("server", "from securelight.conformance import runner", "only commands import conformance"),

@@ -139,6 +139,14 @@ class Limits:
         8, "frames a head", "CVE-2024-27316: counted, also empty ones; ENHANCE_YOUR_CALM", "nghttp2 8, lighttpd 32"
     )
     connection_window_bytes: int = _limit(1 << 20, "bytes", "upload speed; memory stays bounded by the stream windows")
+    # Upstreams: servers behind us
+    upstream_head_bytes: int = _limit(
+        32_768, "bytes", "the head of a response from behind; 502", "nginx 4-8 kB, HAProxy 16 kB, Go 1 MB"
+    )
+    upstream_fields: int = _limit(200, "fields", "of a response from behind; 502", "HAProxy 101, Apache 100")
+    upstream_buffer_bytes: int = _limit(
+        65_536, "bytes a stream", "one read from behind; more is read when the client has taken it", "nginx 64 kB"
+    )
     # Turns of the reactor
     requests_per_turn: int = _limit(64, "requests", "one greedy connection does not hold the worker")
     receive_bytes_per_turn: int = _limit(65_536, "bytes", "the same, for reading")

@@ -1,0 +1,317 @@
+"""Answers requests by a server behind us: a reverse proxy.
+
+Owns the settings and what is built of them. One request is in proxy_call, which server gets it in proxy_route, what its
+fields become in proxy_fields and forwarded; connections, balance and health are in the folder `upstream`.
+
+Refused: upgrades (they are answered as ordinary requests), CONNECT, and being an open proxy: the servers are those
+of the configuration, never one that a client names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from securelight.handlers.proxy_call import ProxyCall
+from securelight.handlers.proxy_fields import HOP_BY_HOP, PLACEHOLDER, VALUES, RequestFields
+from securelight.handlers.proxy_route import ProxyRoute, StickyCookie, cookie_value
+from securelight.handlers.proxy_settings import (
+    ProxyConnections,
+    ProxyFields,
+    ProxyHealth,
+    ProxyTimeouts,
+    ProxyTls,
+)
+from securelight.model.errors import CertificateError, ConfigError
+from securelight.model.field_syntax import is_field_name, is_field_value
+from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
+from securelight.pipeline.compile import BuildContext, Feature
+from securelight.pipeline.stage import Deferred
+from securelight.tls.upstream import upstream_context
+from securelight.upstream.address import Address, parse_address
+from securelight.upstream.balance import BALANCERS
+from securelight.upstream.endpoint import ConnectionRules, Endpoint
+from securelight.upstream.health import HealthRules
+from securelight.upstream.service import CheckRules, UpstreamService
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from securelight.model.request import Facts, Request
+    from securelight.pipeline.compile import EventLog
+    from securelight.pipeline.exchange import Exchange
+    from securelight.pipeline.stage import Handler, Responded
+
+Balance = Literal[
+    "round_robin", "least_connections", "two_choices", "hash_address", "hash_uri", "hash_header", "hash_cookie"
+]
+_HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
+_SECRET_BYTES = 16
+_CHECK_PATH = re.compile(r"/[!-~]*")
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`proxy`: servers behind this one."""
+
+    upstreams: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
+    """The servers: `http://127.0.0.1:9000`, `https://name`, `h2c://name:port`, `h2://name`, `unix:/path/of/socket`."""
+    weights: dict[str, Annotated[int, msgspec.Meta(ge=1, le=1000)]] = {}
+    """Shares of servers, by what stands in `upstreams`; 1 for those that are not named."""
+    balance: Balance = "round_robin"
+    """Which server is asked next."""
+    hash_name: str = ""
+    """The field or cookie of hash_header and hash_cookie."""
+    sticky_cookie: str = ""
+    """The name of a cookie that brings a client back to the server it had; empty for none."""
+    sticky_secret_file: str = ""
+    """A file with at least 16 random bytes that sign the cookie, such as `openssl rand -hex 32` makes."""
+    host: str = "keep"
+    """The Host field: `keep` what the client asked for, `upstream` for the server's own address, or a name."""
+    strip_prefix: bool = False
+    """Take the route's path off the front of what is asked for; X-Forwarded-Prefix then names it."""
+    rewrite_location: bool = True
+    """Turn a redirect to the server's own address into one to ours."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies in front of us whose X-Forwarded-For and Forwarded are believed."""
+    forwarded: Literal["x", "rfc7239", "both", "off"] = "x"
+    """How the server is told who asks: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)."""
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
+    """How often a request is sent again, where no server can have done anything with it or doing it twice is safe."""
+    try_seconds: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
+    """For how long servers are tried none of which takes a connection, such as while the only one restarts."""
+    timeouts: ProxyTimeouts = ProxyTimeouts()
+    connections: ProxyConnections = ProxyConnections()
+    health: ProxyHealth = ProxyHealth()
+    tls: ProxyTls = ProxyTls()
+    fields: ProxyFields = ProxyFields()
+
+
+def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
+    """What is wrong with the settings, besides their types."""
+    faults: list[str] = []
+    addresses = _addresses(settings, faults)
+    faults += [
+        f"weights: {url!r} is none of the upstreams" for url in settings.weights if url not in settings.upstreams
+    ]
+    if len(set(settings.upstreams)) != len(settings.upstreams):
+        faults.append("upstreams: the same server twice; give it a weight instead")
+    by_name = settings.balance in ("hash_header", "hash_cookie")
+    if by_name and not is_field_name(settings.hash_name):
+        faults.append(f"hash_name must name the field or cookie of balance = {settings.balance!r}")
+    elif settings.hash_name and not by_name:
+        faults.append("hash_name is for balance = 'hash_header' and 'hash_cookie' only")
+    if not _HOST.fullmatch(settings.host):
+        faults.append(f"host {settings.host!r} is not 'keep', 'upstream' or a host name")
+    try:
+        parse_networks(settings.trusted_proxies)
+    except ValueError as error:
+        faults.append(f"trusted_proxies: {error}")
+    faults += _sticky_faults(settings, base)
+    faults += _field_faults(settings.fields)
+    faults += _health_faults(settings.health)
+    faults += _tls_faults(settings, addresses, base)
+    return faults
+
+
+def _addresses(settings: ProxyConfig, faults: list[str]) -> list[Address]:
+    addresses = []
+    for url in settings.upstreams:
+        try:
+            addresses.append(parse_address(url))
+        except ValueError as error:
+            faults.append(f"upstreams: {error}")
+    return addresses
+
+
+def _sticky_faults(settings: ProxyConfig, base: Path) -> list[str]:
+    if not settings.sticky_cookie:
+        return ["sticky_secret_file is of use with sticky_cookie only"] if settings.sticky_secret_file else []
+    faults = []
+    if not is_field_name(settings.sticky_cookie):
+        faults.append(f"sticky_cookie {settings.sticky_cookie!r} is not the name of a cookie")
+    if not settings.sticky_secret_file:
+        faults.append("sticky_secret_file must name a file with the secret that signs the sticky cookie")
+        return faults
+    try:
+        _read_secret(base / settings.sticky_secret_file)
+    except (OSError, ValueError) as error:
+        faults.append(f"sticky_secret_file {settings.sticky_secret_file!r}: {error}")
+    return faults
+
+
+def _read_secret(path: Path) -> bytes:
+    with path.open("rb") as file:
+        secret = file.read(4096).strip()
+    if len(secret) < _SECRET_BYTES:
+        raise ValueError(f"has fewer than {_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+    return secret
+
+
+def _field_faults(fields: ProxyFields) -> list[str]:
+    faults = []
+    for name in (*fields.set, *fields.add, *fields.remove):
+        lower = name.lower().encode("utf-8", "replace")
+        if not is_field_name(name):
+            faults.append(f"fields: {name!r} is not a field name")
+        elif lower == b"host":
+            faults.append("fields: set Host by the key host, beside fields")
+        elif lower in HOP_BY_HOP:
+            faults.append(f"fields: {name} is written by the proxy itself")
+    for name, value in (*fields.set.items(), *fields.add.items()):
+        if not is_field_value(value):
+            faults.append(f"fields: the value of {name} must be visible ASCII without spaces around it")
+        faults += [
+            f"fields: {match[0]} stands for nothing; there are {', '.join(sorted(VALUES))}"
+            for match in PLACEHOLDER.finditer(value)
+            if match[1] not in VALUES
+        ]
+    return faults
+
+
+def _health_faults(health: ProxyHealth) -> list[str]:
+    faults = []
+    if health.path and not _CHECK_PATH.fullmatch(health.path):
+        faults.append(f"health.path {health.path!r} must begin with a slash and be visible ASCII")
+    if health.host and not _HOST.fullmatch(health.host):
+        faults.append(f"health.host {health.host!r} is not a host name")
+    if health.statuses[0] > health.statuses[1]:
+        faults.append("health.statuses: the first is greater than the last")
+    return faults
+
+
+def _tls_faults(settings: ProxyConfig, addresses: Sequence[Address], base: Path) -> list[str]:
+    tls = settings.tls
+    if not any(address.scheme in ("https", "h2") for address in addresses):
+        return ["tls is for https:// and h2:// upstreams"] if tls != ProxyTls() else []
+    faults = []
+    if tls.key and not tls.certificate:
+        faults.append("tls.key is of use with tls.certificate only")
+    if tls.ca and not tls.verify:
+        faults.append("tls.ca is of no use with tls.verify = false")
+    try:
+        _context(settings, base)
+    except CertificateError as error:
+        faults.append(f"tls: {error}")
+    return faults
+
+
+def _context(settings: ProxyConfig, base: Path) -> ssl.SSLContext:
+    tls = settings.tls
+    return upstream_context(
+        ca=base / tls.ca if tls.ca else None,
+        certificate=base / tls.certificate if tls.certificate else None,
+        key=base / tls.key if tls.key else None,
+        verify=tls.verify,
+        alpn=("h2",) if any(url.startswith("h2:") for url in settings.upstreams) else ("http/1.1",),
+    )
+
+
+def build(settings: ProxyConfig, context: BuildContext) -> Handler:
+    """The handler; its connections and checks are one of the worker's services.
+
+    Errors: ConfigError for what `check` reports.
+    """
+    faults = check(settings, context.base)
+    if faults:
+        raise ConfigError(context.where, "; ".join(faults))
+    trusted = TrustedProxies(parse_networks(settings.trusted_proxies))
+    forwarding = ForwardingFields(trusted, settings.forwarded)
+    endpoints = _endpoints(settings, context)
+    sticky = None
+    if settings.sticky_cookie:
+        secret = _read_secret(context.base / settings.sticky_secret_file)
+        sticky = StickyCookie(settings.sticky_cookie, secret, endpoints)
+    route = ProxyRoute(
+        endpoints,
+        BALANCERS[settings.balance](),
+        _key_of(settings, forwarding),
+        fields=RequestFields(
+            forwarding,
+            "" if settings.host == "keep" else settings.host,
+            set_fields=settings.fields.set,
+            add_fields=settings.fields.add,
+            remove_fields=settings.fields.remove,
+        ),
+        timeouts=settings.timeouts,
+        retries=settings.retries,
+        try_seconds=settings.try_seconds,
+        prefix=context.route_path if settings.strip_prefix and context.route_path != "/" else "",
+        rewrites_location=settings.rewrite_location,
+        failure_statuses=settings.health.failure_statuses,
+        sticky=sticky,
+        events=context.events,
+    )
+    health = settings.health
+    checks = CheckRules(health.path, health.host, health.statuses, health.seconds, health.timeout_seconds)
+    context.services.append(UpstreamService(endpoints, checks, settings.connections.idle_seconds))
+
+    async def run(exchange: Exchange) -> Responded:
+        return await ProxyCall(route, exchange).run()
+
+    def proxy(_request: Request, _facts: Facts) -> Deferred:
+        return Deferred(run)
+
+    return proxy
+
+
+def _endpoints(settings: ProxyConfig, context: BuildContext) -> list[Endpoint]:
+    secure = any(url.startswith(("https:", "h2:")) for url in settings.upstreams)
+    pool = settings.connections
+    rules = ConnectionRules(
+        connect_seconds=settings.timeouts.connect_seconds,
+        maximum=pool.maximum,
+        idle_maximum=pool.idle,
+        idle_seconds=pool.idle_seconds,
+        queue=pool.queue,
+        queue_seconds=pool.queue_seconds,
+        resolve_seconds=pool.resolve_seconds,
+        tls=_context(settings, context.base) if secure else None,
+        tls_name=settings.tls.name,
+    )
+    health = settings.health
+    health_rules = HealthRules(
+        failures=health.failures if len(settings.upstreams) > 1 else 0,
+        failure_seconds=health.failure_seconds,
+        slow_start_seconds=health.slow_start_seconds,
+        ups=health.ups,
+        downs=health.downs,
+    )
+    return [
+        Endpoint(
+            parse_address(url),
+            settings.weights.get(url, 1),
+            rules,
+            health_rules,
+            context.limits,
+            _reporter(context.events, url),
+        )
+        for url in settings.upstreams
+    ]
+
+
+def _reporter(events: EventLog, url: str) -> Callable[[str, str], None]:
+    def report(change: str, why: str) -> None:
+        tell = events.info if change == "up" else events.warning
+        tell(f"upstream {change}", upstream=url, why=why)
+
+    return report
+
+
+def _key_of(settings: ProxyConfig, forwarding: ForwardingFields) -> Callable[[Request, Facts], bytes]:
+    name = settings.hash_name.encode("ascii")
+    if settings.balance == "hash_address":
+        return lambda request, facts: forwarding.client_address(request, facts).encode()
+    if settings.balance == "hash_uri":
+        return lambda request, _facts: request.target
+    if settings.balance == "hash_header":
+        return lambda request, _facts: request.headers.get(name.lower()) or b""
+    if settings.balance == "hash_cookie":
+        return lambda request, _facts: cookie_value(request, name) or b""
+    return lambda _request, _facts: b""
+
+
+FEATURE = Feature(name="proxy", kind="handler", config_class=ProxyConfig, build=build, check=check)

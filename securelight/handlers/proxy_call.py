@@ -1,0 +1,284 @@
+"""One request on its way through us: sent to a server behind, answered by it, streamed both ways.
+
+Nothing is held but what one read gave: the next is made when the client, or the server, has taken it. An answer that
+breaks off behind us breaks off in front of us too; before its first byte is out, it becomes 502 or 504.
+
+A request is sent again only while nothing of its body was taken from the client, and only if no server can have
+done anything with it (it was never sent, or the server said so), or doing it twice is the same as once (RFC 9110,
+section 9.2.2); and only as often as the route's budget allows, so that a failing server isn't asked twice as much.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.handlers.proxy_fields import response_fields, upstream_target, with_own_location
+from securelight.model.body import PUSHED_BODY
+from securelight.model.errors import BodyAborted, Refusal
+from securelight.model.response import BODYLESS_STATUSES, Response
+from securelight.pipeline.stage import RESPONDED
+from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamFault
+
+if TYPE_CHECKING:
+    from securelight.handlers.proxy_route import ProxyRoute
+    from securelight.model.headers import Field
+    from securelight.pipeline.exchange import Exchange
+    from securelight.pipeline.stage import Responded
+    from securelight.protocol.response_head import ResponseHead
+    from securelight.upstream.endpoint import Endpoint
+    from securelight.upstream.exchange import UpstreamExchange
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+CONTENT_METHODS = frozenset({"POST", "PUT", "PATCH"})
+"""Of which servers want to hear that there is no body (RFC 9110, section 8.6)."""
+CONTINUE_SECONDS = 1.0
+"""What a client that asked for 100 (Continue) waits for the server behind before its body is asked for anyhow."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
+"""Between attempts to reach servers none of which takes connections."""
+
+
+class ProxyCall:
+    """One request.
+
+    Args:
+        route: where it goes.
+        exchange: it, and its client.
+    """
+
+    __slots__ = (
+        "_answered", "_answering", "_begun", "_body_taken", "_client_fault", "_continue", "_endpoint", "_exchange",
+        "_route", "_scope", "_total_deadline", "_upload_over",
+    )  # fmt: skip
+
+    def __init__(self, route: ProxyRoute, exchange: Exchange) -> None:
+        self._route = route
+        self._exchange = exchange
+        self._body_taken = False
+        self._begun = False
+        self._answering = False
+        self._answered = False
+        self._upload_over = True
+        self._client_fault: Exception | None = None
+        self._continue: trio.Event | None = None
+        self._endpoint: Endpoint | None = None
+        self._total_deadline = inf
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> Responded:
+        """Answer it.
+
+        Errors: Refusal, ClientDisconnected, BodyAborted.
+        """
+        self._total_deadline = trio.current_time() + self._route.timeouts.total_seconds
+        self._scope.deadline = self._total_deadline
+        with self._scope:
+            await self._ask()
+        if self._scope.cancelled_caught:
+            endpoint = self._endpoint
+            if endpoint is not None:
+                self._route.failed(endpoint, "no answer in time")
+            raise self._broken("the upstream did not answer in time", 504)
+        return RESPONDED
+
+    def _broken(self, detail: str, status: int = 502) -> Exception:
+        name = f"{self._endpoint.name}: " if self._endpoint is not None else ""
+        if self._begun:
+            return BodyAborted(f"{name}{detail}")
+        public = "The application did not answer in time." if status == 504 else "The application can't be reached."
+        return Refusal(status, public, f"{name}{detail}")
+
+    # Which server, and how often.
+
+    async def _ask(self) -> None:
+        route = self._route
+        tried: list[Endpoint] = []
+        pause = FIRST_PAUSE_SECONDS
+        give_up_at = trio.current_time() + route.try_seconds
+        retries = 0
+        fresh = False
+        route.budget.earn()
+        while True:
+            endpoint = route.choose(self._exchange.request, self._exchange.facts, tried)
+            self._endpoint = endpoint
+            try:
+                upstream, reused = await endpoint.acquire(fresh=fresh)
+            except PoolFull as fault:
+                tried.append(endpoint)
+                if len(tried) < route.size:
+                    continue
+                raise Refusal(
+                    503, "The application is busy.", f"{endpoint.name}: {fault}", ((b"retry-after", b"1"),)
+                ) from fault
+            except ConnectFailed as fault:
+                route.failed(endpoint, str(fault))
+                tried.append(endpoint)
+                if len(tried) < route.size:
+                    continue
+                if trio.current_time() + pause > give_up_at:
+                    raise self._broken(str(fault), 504 if fault.late else 502) from fault
+                tried.clear()
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            try:
+                try:
+                    await self._ask_one(endpoint, upstream)
+                finally:
+                    endpoint.release(upstream)
+            except UpstreamBroken as fault:
+                if not reused:
+                    route.failed(endpoint, str(fault))
+                if not self._may_retry(fault) or retries >= route.retries or not route.budget.spend():
+                    raise self._broken(str(fault)) from fault
+                retries += 1
+                fresh = True
+                if not reused:
+                    tried.append(endpoint)
+                    if len(tried) >= route.size:
+                        tried.clear()
+                continue
+            endpoint.health.worked()
+            return
+
+    def _may_retry(self, fault: UpstreamBroken) -> bool:
+        if self._begun or self._body_taken:
+            return False
+        return fault.unprocessed or (fault.unread and self._exchange.request.method in IDEMPOTENT)
+
+    # One attempt.
+
+    async def _ask_one(self, endpoint: Endpoint, upstream: UpstreamExchange) -> None:
+        exchange, route = self._exchange, self._route
+        request = exchange.request
+        fields = route.fields.of(request, exchange.facts, endpoint.address.authority)
+        if route.prefix:
+            fields.append((b"x-forwarded-prefix", route.prefix.encode("utf-8", "replace")))
+        target = upstream_target(request, route.prefix)
+        length = request.content_length
+        if not request.has_body:
+            if length is None and request.method in CONTENT_METHODS:
+                length = 0
+            await upstream.send_head(request.method, target, fields, length=length, has_body=False)
+            await self._answer(upstream)
+            return
+        self._continue = None
+        if request.expects_continue:
+            fields.append((b"expect", b"100-continue"))
+            self._continue = trio.Event()
+        await upstream.send_head(request.method, target, fields, length=length, has_body=True)
+        await self._answer_while_uploading(upstream)
+
+    async def _answer_while_uploading(self, upstream: UpstreamExchange) -> None:
+        fault: Exception | None = None
+        self._upload_over = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._upload, upstream, nursery.cancel_scope)
+            try:
+                await self._answer(upstream)
+            except Exception as error:
+                fault = error
+            nursery.cancel_scope.cancel()
+        if self._client_fault is not None and not self._answered:
+            raise self._client_fault
+        if fault is not None:
+            raise fault
+
+    async def _upload(self, upstream: UpstreamExchange, both: trio.CancelScope) -> None:
+        """Pass the request body on. A server that takes no more of it may still answer."""
+        if self._continue is not None:
+            with trio.move_on_after(CONTINUE_SECONDS):
+                await self._continue.wait()
+        exchange = self._exchange
+        idle_seconds = self._route.timeouts.idle_seconds
+        left = exchange.request.content_length
+        try:
+            while True:
+                self._body_taken = True
+                data = await exchange.receive()
+                if not data:
+                    break
+                if left is not None:
+                    left -= len(data)
+                    if left < 0:
+                        raise Refusal(400, "The request body is longer than announced.")
+                with trio.move_on_after(idle_seconds) as scope:
+                    await upstream.send(data)
+                if scope.cancelled_caught:
+                    raise self._broken("it takes no more of the request body", 504)
+            if left:
+                raise Refusal(400, "The request body is shorter than announced.")
+            await upstream.finish(exchange.trailers())
+        except UpstreamFault:
+            pass  # the reading side sees the answer that was sent before, or why there is none
+        except Exception as error:
+            self._client_fault = error
+            both.cancel()
+            return
+        self._upload_over = True
+        if not self._answering:
+            self._scope.deadline = self._within(self._route.timeouts.first_byte_seconds)
+
+    def _within(self, seconds: float) -> float:
+        return min(self._total_deadline, trio.current_time() + seconds)
+
+    # The answer.
+
+    async def _answer(self, upstream: UpstreamExchange) -> None:
+        exchange, scope = self._exchange, self._scope
+        request = exchange.request
+        head = await self._final_head(upstream)
+        fields = self._response_fields(head)
+        status = head.status
+        if request.method == "HEAD" or status in BODYLESS_STATUSES or not head.has_body:
+            scope.deadline = self._total_deadline
+            body = PUSHED_BODY if head.length is None and status not in BODYLESS_STATUSES else b""
+            await exchange.respond(Response(status, tuple(fields), body, content_length=head.length))
+            self._answered = self._begun = True
+            return
+        data = upstream.take()
+        if upstream.whole and not upstream.trailers:
+            scope.deadline = self._total_deadline
+            await exchange.respond(Response(status, tuple(fields), data))
+            self._answered = self._begun = True
+            return
+        self._begun = True
+        await exchange.begin(Response(status, tuple(fields), PUSHED_BODY, content_length=head.length))
+        idle_seconds = self._route.timeouts.idle_seconds
+        while True:
+            if data:
+                scope.deadline = self._total_deadline
+                await exchange.send(data)
+            if upstream.whole:
+                break
+            scope.deadline = self._within(idle_seconds)
+            data = await upstream.receive()
+        scope.deadline = self._total_deadline
+        await exchange.end(upstream.trailers)
+        self._answered = True
+
+    async def _final_head(self, upstream: UpstreamExchange) -> ResponseHead:
+        """The head of the final response; interim ones are passed on."""
+        if self._upload_over:
+            self._scope.deadline = self._within(self._route.timeouts.first_byte_seconds)
+        while True:
+            head = await upstream.receive_head()
+            if head.status >= 200:
+                self._answering = True
+                return head
+            if head.status == 100:
+                if self._continue is not None:
+                    self._continue.set()
+            else:
+                self._exchange.inform(head.status, tuple(response_fields(head.fields)))
+
+    def _response_fields(self, head: ResponseHead) -> list[Field]:
+        route, endpoint = self._route, self._endpoint
+        assert endpoint is not None
+        fields = response_fields(head.fields)
+        if route.rewrites_location:
+            fields = with_own_location(fields, route.urls_of(endpoint), route.prefix.encode("utf-8", "replace"))
+        route.answered(endpoint, head.status, self._exchange.request, fields)
+        return fields

@@ -1,0 +1,152 @@
+"""One server behind us: its address, connections, weight and health, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.upstream.address import Resolver
+from securelight.upstream.faults import ConnectFailed
+from securelight.upstream.health import Health, HealthRules
+from securelight.upstream.http1_connection import Http1Connection
+from securelight.upstream.pool import Pool
+from securelight.upstream.stream import TlsStream, connect
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from securelight.model.limits import Limits
+    from securelight.upstream.address import Address
+    from securelight.upstream.exchange import UpstreamExchange
+    from securelight.upstream.stream import ByteStream
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRules:
+    """How connections are made and kept.
+
+    Attributes:
+        connect_seconds: for the lookup of the name, the connection and the TLS handshake together.
+        maximum, idle_maximum, idle_seconds, queue, queue_seconds: see Pool.
+        resolve_seconds: how long a lookup of a name counts.
+        tls: the context for `https`; None for all others.
+        tls_name: the name to verify and to ask for; by default that of the address.
+    """
+
+    connect_seconds: float = 5.0
+    maximum: int = 128
+    idle_maximum: int = 32
+    idle_seconds: float = 30.0
+    queue: int = 256
+    queue_seconds: float = 5.0
+    resolve_seconds: float = 30.0
+    tls: ssl.SSLContext | None = None
+    tls_name: str = ""
+
+
+class Endpoint:
+    """One server.
+
+    Args:
+        address: where it is.
+        weight: its share among others.
+        rules: of its connections.
+        health: of its health.
+        limits: the server's bounds.
+        report: is told ("down" or "up", why) when its health changes.
+
+    Attributes:
+        health: whether it is asked.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        weight: int,
+        rules: ConnectionRules,
+        health: HealthRules,
+        limits: Limits,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self.address = address
+        self.health = Health(health, report)
+        self.name = address.url
+        self._weight = weight
+        self._rules = rules
+        self._limits = limits
+        self._resolver = Resolver(address, rules.resolve_seconds)
+        self._pool: Pool[Http1Connection] = Pool(
+            self._connect,
+            maximum=rules.maximum,
+            idle_maximum=rules.idle_maximum,
+            idle_seconds=rules.idle_seconds,
+            queue=rules.queue,
+            queue_seconds=rules.queue_seconds,
+        )
+
+    @property
+    def load(self) -> int:
+        """Requests under way, or waiting for a connection."""
+        return self._pool.active + self._pool.waiting
+
+    def share(self) -> float:
+        """Its weight, less while it starts slowly."""
+        return self._weight * self.health.share(monotonic())
+
+    async def acquire(self, *, fresh: bool = False) -> tuple[UpstreamExchange, bool]:
+        """A way to ask it, and whether its connection was used before; give it back with `release`.
+
+        Args:
+            fresh: only a new connection will do.
+
+        Errors: ConnectFailed, PoolFull.
+        """
+        return await self._pool.acquire(fresh=fresh)
+
+    def release(self, exchange: UpstreamExchange) -> None:
+        """Nobody uses `exchange` any more. What is not whole is broken off."""
+        assert isinstance(exchange, Http1Connection)
+        self._pool.release(exchange, reusable=exchange.reusable)
+
+    async def _connect(self) -> Http1Connection:
+        return Http1Connection(await self.open_stream(), self._limits)
+
+    async def open_stream(self) -> ByteStream:
+        """A new connection, verified where it is one over TLS.
+
+        Errors: ConnectFailed.
+        """
+        rules = self._rules
+        with trio.move_on_after(rules.connect_seconds):
+            plain = await connect(
+                await self._resolver.addresses(), rules.connect_seconds, self._limits.upstream_buffer_bytes
+            )
+            if rules.tls is None or self.address.scheme not in ("https", "h2"):
+                return plain
+            secured = False
+            try:
+                name = rules.tls_name or self.address.host
+                stream = TlsStream(plain, rules.tls, name, self._limits.upstream_buffer_bytes)
+                protocol = await stream.handshake()
+                if self.address.scheme == "h2" and protocol != "h2":
+                    raise ConnectFailed("it does not speak HTTP/2")
+                secured = True
+                return stream
+            except OSError as error:
+                raise ConnectFailed(str(error)) from error
+            finally:
+                if not secured:
+                    plain.close()
+        raise ConnectFailed(f"no connection within {rules.connect_seconds:g} s", late=True)
+
+    def sweep(self) -> None:
+        """Close connections that nobody needs."""
+        self._pool.sweep()
+
+    def close(self) -> None:
+        """Keep no connection from now on."""
+        self._pool.close()

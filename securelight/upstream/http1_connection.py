@@ -1,0 +1,141 @@
+"""One HTTP/1.1 connection to a server behind us: a request out, its response in, perhaps at the same time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from securelight.protocol.http1_responses import Http1Responses, chunk, last_chunk, request_head
+from securelight.protocol.response_head import ResponseFault
+from securelight.upstream.faults import UpstreamBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securelight.model.headers import Field, Fields
+    from securelight.model.limits import Limits
+    from securelight.protocol.response_head import ResponseHead
+    from securelight.upstream.stream import ByteStream
+
+
+class Http1Connection:
+    """A connection that serves one request at a time. Implements upstream.exchange.UpstreamExchange.
+
+    Args:
+        stream: connected.
+        limits: for what comes back.
+    """
+
+    __slots__ = ("_chunked", "_responses", "_sent", "_stream")
+
+    def __init__(self, stream: ByteStream, limits: Limits) -> None:
+        self._stream = stream
+        self._responses = Http1Responses(limits)
+        self._chunked = False
+        self._sent = True
+
+    # The request.
+
+    async def send_head(
+        self, method: str, target: bytes, fields: Sequence[Field], *, length: int | None, has_body: bool
+    ) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        self._responses.begin(method)
+        self._chunked = has_body and length is None
+        self._sent = not has_body
+        own: list[Field] = []
+        if self._chunked:
+            own.append((b"transfer-encoding", b"chunked"))
+        elif length is not None:
+            own.append((b"content-length", b"%d" % length))
+        if any(name == b"te" for name, _value in fields):
+            own.append((b"connection", b"te"))
+        try:
+            await self._stream.send(request_head(method, target, (*fields, *own)))
+        except OSError as error:  # half a head at most has arrived
+            raise UpstreamBroken(f"sending: {error}", unread=True, unprocessed=True) from error
+
+    async def send(self, data: bytes) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        await self._send(chunk(data) if self._chunked else data)
+
+    async def finish(self, trailers: Fields = ()) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        if self._chunked:
+            await self._send(last_chunk(trailers))
+        self._sent = True
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._stream.send(data)
+        except OSError as error:
+            raise UpstreamBroken(f"sending: {error}", unread=not self._responses.touched) from error
+
+    # The response.
+
+    async def receive_head(self) -> ResponseHead:
+        """See upstream.exchange.UpstreamExchange."""
+        responses = self._responses
+        try:
+            head = responses.head(b"")
+            while head is None:
+                data = await self._receive()
+                if not data:
+                    raise UpstreamBroken("the connection ended before the answer", unread=not responses.touched)
+                head = responses.head(data)
+        except ResponseFault as fault:
+            raise UpstreamBroken(str(fault)) from fault
+        return head
+
+    def take(self) -> bytes:
+        """See upstream.exchange.UpstreamExchange."""
+        try:
+            return b"" if self._responses.whole else self._responses.body()
+        except ResponseFault as fault:
+            raise UpstreamBroken(str(fault)) from fault
+
+    async def receive(self) -> bytes:
+        """See upstream.exchange.UpstreamExchange."""
+        responses = self._responses
+        try:
+            while not responses.whole:
+                data = await self._receive()
+                if not data:
+                    responses.end_of_input()
+                    break
+                data = responses.body(data)
+                if data:
+                    return data
+        except ResponseFault as fault:
+            raise UpstreamBroken(str(fault)) from fault
+        return b""
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._stream.receive()
+        except OSError as error:
+            raise UpstreamBroken(f"receiving: {error}", unread=not self._responses.touched) from error
+
+    @property
+    def whole(self) -> bool:
+        """See upstream.exchange.UpstreamExchange."""
+        return self._responses.whole
+
+    @property
+    def trailers(self) -> Fields:
+        """See upstream.exchange.UpstreamExchange."""
+        return self._responses.trailers
+
+    @property
+    def reusable(self) -> bool:
+        """See upstream.exchange.UpstreamExchange."""
+        return self._sent and self._responses.reusable
+
+    # The pool.
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that nobody asked for."""
+        return self._stream.is_quiet()
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._stream.close()
