@@ -15,7 +15,7 @@ import hpack
 import trio
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed
+from securelight.conformance.case import Failed, Skipped
 from securelight.conformance.http2_frames import PREFACE, code_name
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Http2Client:
         settings_acks: how often ours were acknowledged.
         granted: stream (0: connection) -> bytes of WINDOW_UPDATE received.
         highest: the highest stream id that we have used.
+        initial_window: the window that we grant new streams.
         acknowledges: whether SETTINGS and PING are acknowledged.
         credits: whether DATA is credited.
     """
@@ -94,6 +95,7 @@ class Http2Client:
         self.settings_acks = 0
         self.granted: dict[int, int] = {}
         self.highest = 0
+        self.initial_window = frames.DEFAULT_WINDOW
         self.acknowledges = True
         self.credits = True
         self.encoder = hpack.Encoder()
@@ -127,6 +129,7 @@ class Http2Client:
 
         Errors: Failed.
         """
+        self.initial_window = (settings or {}).get(frames.INITIAL_WINDOW_SIZE, self.initial_window)
         await self.send(PREFACE, frames.settings(settings))
         if not await self.until(lambda: self._settings_seen):
             raise Failed(f"the server did not send its SETTINGS after the preface: {self.situation()}")
@@ -254,6 +257,11 @@ class Http2Client:
                     break
         return enough()
 
+    def forget(self, stream_id: int) -> None:
+        """What came on the stream so far is no part of the judgment that follows."""
+        self.answers.pop(stream_id, None)
+        self.resets.pop(stream_id, None)
+
     # Judging
 
     @property
@@ -287,15 +295,16 @@ class Http2Client:
     def _broken(self, stream_id: int) -> bool:
         return bool(stream_id and self.resets.get(stream_id))
 
-    async def judge(self, accept: Accept, stream_id: int = 0, *, barrier: bool = True) -> str:
+    async def judge(self, accept: Accept, stream_id: int = 0, *, barrier: bool = True, too_late: bool = False) -> str:
         """Wait for the reaction to what was sent, and compare it with what is right.
 
         Args:
             accept: the right answers.
             stream_id: the stream that they are about.
             barrier: False where a PING would be a fault itself (in an open header block), or would change the result.
+            too_late: the server may have answered the request and be done with it before it sees the fault.
 
-        Returns what happened, in words. Errors: Failed.
+        Returns what happened, in words. Errors: Failed; Skipped if it was too late.
         """
         if barrier:
             await self.barrier(stream_id)
@@ -320,6 +329,8 @@ class Http2Client:
             if self.resets[stream_id] in accept.reset:
                 return happened
             raise Failed(f"expected {accept}, but {happened}")
+        if too_late and accept.reset and not accept.answered and self.ended(stream_id):
+            raise Skipped(f"the server answers such a request before its end, so that it is too late: {happened}")
         answer = self.answers.get(stream_id)
         if answer is not None and answer.status:
             if accept.refused and answer.status >= 400:
@@ -343,7 +354,8 @@ class Http2Client:
         Errors: Failed if it is not answered as it usually is.
         """
         stream_id = self.next_stream()
-        await self.send(self.head(stream_id))
+        missing = frames.DEFAULT_WINDOW - self.initial_window
+        await self.send(self.head(stream_id), frames.window_update(stream_id, missing) if missing > 0 else b"")
         await self.until(lambda: self.ended(stream_id) or self.over)
         answer = self.answers.get(stream_id)
         if answer is None or not answer.ended or (self.usual_status and answer.status != self.usual_status):

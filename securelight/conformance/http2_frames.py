@@ -76,13 +76,10 @@ def raw_frame(kind: int, flags: int, stream_id: int, payload: bytes = b"", *, le
 
 def data(stream_id: int, content: bytes = b"", *, end: bool = False, padding: int | None = None) -> bytes:
     """A DATA frame, with `padding` bytes of padding unless that is None."""
-    frame = DataFrame(stream_id, content)
-    if end:
-        frame.flags.add("END_STREAM")
-    if padding is not None:
-        frame.flags.add("PADDED")
-        frame.pad_length = padding
-    return frame.serialize()
+    flags = END_STREAM if end else 0
+    if padding is None:
+        return raw_frame(DATA, flags, stream_id, content)
+    return raw_frame(DATA, flags | PADDED, stream_id, bytes([padding]) + content + bytes(padding))
 
 
 def headers(stream_id: int, block: bytes, *, end: bool = True, end_headers: bool = True) -> bytes:
