@@ -182,6 +182,11 @@ class Connection:
         self._service.fence.count(what, self._peer.address, why=fault.reason)
         with contextlib.suppress(PeerGone):
             self._transport.send_handshake()  # the alert
+            if self._opening is not None:
+                # A TLS 1.3 client has sent its first request before it can know that its certificate is refused; to
+                # close over that would reset the connection, and the alert would be lost.
+                self._end()
+                return
         self.close()
 
     # Reading and writing.

@@ -38,9 +38,11 @@ class Answer:
         return self.pieces[0] if self.pieces else b""
 
 
-def connect(port: int, ca: Path, alpn: str, name: str = "localhost") -> ssl.SSLSocket:
-    """A verified TLS connection."""
+def connect(port: int, ca: Path, alpn: str, name: str = "localhost", client: Path | None = None) -> ssl.SSLSocket:
+    """A verified TLS connection; `client` is a file with the client's own certificate and key."""
     context = ssl.create_default_context(cafile=str(ca))
+    if client is not None:
+        context.load_cert_chain(client)
     context.set_alpn_protocols([alpn])
     raw = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
     try:
@@ -55,8 +57,8 @@ class Http1:
 
     protocol = "http/1.1"
 
-    def __init__(self, port: int, ca: Path, name: str = "localhost") -> None:
-        self.sock = connect(port, ca, "http/1.1", name)
+    def __init__(self, port: int, ca: Path, name: str = "localhost", client: Path | None = None) -> None:
+        self.sock = connect(port, ca, "http/1.1", name, client)
         self.host = f"{name}:{port}"
         self.cut = False
         """The connection ended without close_notify."""
@@ -193,8 +195,8 @@ class Http2:
 
     protocol = "h2"
 
-    def __init__(self, port: int, ca: Path, name: str = "localhost") -> None:
-        self.sock = connect(port, ca, "h2", name)
+    def __init__(self, port: int, ca: Path, name: str = "localhost", client: Path | None = None) -> None:
+        self.sock = connect(port, ca, "h2", name, client)
         self.host = f"{name}:{port}"
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.h2.initiate_connection()
