@@ -29,7 +29,7 @@ LOOK_SECONDS = 60.0
 """For a command that only looks."""
 
 _REASON_CHARACTERS = 300
-_NOISE = re.compile(r"^\s*(at |Usage:|usage:|$)|^W: ")
+_NOISE = re.compile(r"^\s*(at |Usage:|usage:|Picked up |$)|^W: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ def change(command: Command) -> None:
         raise CertificateError(arguments[0], f"cannot be run: {error.strerror}") from error
     if done.returncode != 0:
         said = reason(done.stderr + b"\n" + done.stdout) or f"ended with status {done.returncode}"
+        if "input terminal" in said:  # certutil's way of saying that it wanted to ask something
+            said = "asks for a password, which only you can type"
         raise CertificateError(command.arguments[0], f"{said}; by hand: {command}")
 
 

@@ -162,11 +162,11 @@ _MARKS = {"snap": "/snap/", "flatpak": "/.var/app/"}
 def nss_stores(environment: Mapping[str, str]) -> list[NssDatabase]:
     """The databases of the user whose HOME this is; one for a Chromium that has none yet."""
     home = Path(environment.get("HOME") or Path.home())
-    chromium: tuple[str, ...] = CHROMIUM_PATTERNS
+    chromium = _databases(home, CHROMIUM_PATTERNS)
     if data := environment.get("XDG_DATA_HOME"):
-        chromium = (*chromium, os.path.relpath(f"{data}/pki/nssdb", home))
+        chromium += _databases(Path(data), ("pki/nssdb",))
     found: dict[Path, NssDatabase] = {}
-    for path in _databases(home, chromium):
+    for path in chromium:
         found.setdefault(path.resolve(), NssDatabase(path, "Chromium"))
     wanted = any(_has_program(name, environment) for name in CHROMIUM_PROGRAMS)
     if wanted and not any((home / place / DATABASE_FILE).is_file() for place in CHROMIUM_PATTERNS[:2]):
