@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CASE_SECONDS = 15.0
 """The deadline of a case that names none. It is a backstop: the waits inside a case are shorter, and say more."""
 
-_ID = re.compile(r"[a-z0-9]+/[A-Za-z0-9.]+/[a-z0-9][a-z0-9.-]*")
+_ID = re.compile(r"[a-z0-9]+/[A-Za-z0-9.-]+/[a-z0-9][a-z0-9.-]*")
 
 
 class Level(IntEnum):

@@ -32,6 +32,16 @@ def sends(
     return question
 
 
+def writes(*pieces: bytes) -> Build:
+    """The same bytes on every connection."""
+    return lambda client: pieces
+
+
+def writes_before_request(*pieces: bytes) -> Build:
+    """The same bytes, and then a plain request on stream 1."""
+    return lambda client: [*pieces, client.head(1)]
+
+
 def requests(
     fields: Callable[[Http2Client], Sequence[Field]], accept: Accept, *, end: bool = True, after: Sequence[bytes] = ()
 ) -> Question:

@@ -14,7 +14,7 @@ from securelight.conformance.http2_accept import (
     STREAM_CLOSED,
     connection_error,
 )
-from securelight.conformance.http2_questions import sends
+from securelight.conformance.http2_questions import sends, writes
 
 if TYPE_CHECKING:
     from securelight.conformance.dial import Dial
@@ -46,7 +46,7 @@ IDENTIFIERS.must("h2/5.1.1/lower-number", "A request on stream 3 after one on st
 
 _ON_ZERO = {
     "data": ("6.1", frames.data(0, b"x"), (PROTOCOL_ERROR,)),
-    "headers": ("6.2", frames.headers(0, b""), (PROTOCOL_ERROR,)),
+    "headers": ("6.2", frames.headers(0, b"\x82\x87\x84\x41\x09localhost"), (PROTOCOL_ERROR,)),
     "priority": ("6.3", frames.priority(0, 1), (PROTOCOL_ERROR,)),
     "rst-stream": ("6.4", frames.rst_stream(0), (PROTOCOL_ERROR,)),
     "push-promise": ("8.4", frames.raw_frame(frames.PUSH_PROMISE, 4, 0, b"\0\0\0\2"), (PROTOCOL_ERROR,)),
@@ -55,7 +55,7 @@ _ON_ZERO = {
 }
 for _name, (_section, _frame, _codes) in _ON_ZERO.items():
     IDENTIFIERS.must(f"h2/{_section}/{_name}-on-stream-0", f"{_name.upper().replace('-', ' ')} on stream 0")(
-        sends(lambda client, frame=_frame: [frame], connection_error(*_codes), stream_id=0)  # type: ignore[misc]
+        sends(writes(_frame), connection_error(*_codes), stream_id=0)
     )
 
 
