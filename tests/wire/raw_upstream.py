@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Seen:
     connection: int
     body: bytes = b""
     trailers: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
+    """Its body has been read to its end."""
 
     @property
     def path(self) -> str:
@@ -83,6 +86,7 @@ class Conversation:
                 seen.trailers[name] = value
         else:
             seen.body = self._exactly(int(seen.get("content-length") or 0))
+        seen.whole = True
         return seen.body
 
     def send(self, data: bytes | str) -> None:
@@ -114,10 +118,18 @@ class RawUpstream:
         ended: released each time a connection has ended.
     """
 
-    def __init__(self, behaviours: dict[str, Behaviour], *, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        behaviours: Mapping[str, Behaviour],
+        *,
+        port: int = 0,
+        path: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._behaviours = behaviours
+        self._tls = tls
         if path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         else:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(path))
@@ -160,8 +172,12 @@ class RawUpstream:
         def record(data: bytes) -> None:
             self.raw[number] += data
 
-        conversation = Conversation(sock, number, record)
         with contextlib.suppress(OSError):
+            if self._tls is not None:
+                self._open.discard(sock)
+                sock = self._tls.wrap_socket(sock, server_side=True)
+                self._open.add(sock)
+            conversation = Conversation(sock, number, record)
             while True:
                 seen = conversation.read_head()
                 self.requests.append(seen)
