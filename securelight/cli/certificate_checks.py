@@ -1,5 +1,5 @@
 """What `securelight check` finds out about certificates and keys: that they can be opened, belong together, are in
-time, and cover the hosts of their site.
+time, and cover the hosts of their site; and of what client certificates are judged by, that it is there and in time.
 
 A pair is proved by the code with which the server loads it. Nothing of a key is ever shown.
 """
@@ -7,18 +7,22 @@ A pair is proved by the code with which the server loads it. Nothing of a key is
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from securelight.config.faults import printable
 from securelight.model.errors import CertificateError
 from securelight.pki.inspect import CertificateReport, describe_chain
+from securelight.tls.client_trust import Authorities, Revocations, read_authorities, read_revocations, without_list
 from securelight.tls.key_pair import prove, read_pem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from securelight.config.schema import CertificateFiles, SiteConfig
+
+Read = TypeVar("Read")
 
 EXPIRING_DAYS: Final = 30
 
@@ -53,7 +57,74 @@ def check_certificates(site: SiteConfig, now: datetime) -> list[Finding]:
             for host in site.hosts
             if host != "*" and not any(report.covers(host) for report in reports)
         ]
+    return findings + _check_clients(site, now)
+
+
+def _check_clients(site: SiteConfig, now: datetime) -> list[Finding]:
+    """What there is to tell about the authorities of its clients and their revocation lists."""
+    rules = site.client_certificates
+    if rules is None or not rules.authorities:
+        return []  # that it is missing was found before
+    where, list_where = f"{site.where}.client_ca", f"{site.where}.client_crl"
+    authorities, findings = _read_trust(site.base / rules.authorities, read_authorities, where)
+    if authorities is not None:
+        findings += [Finding(where, what, is_fault=False) for what in _authority_warnings(authorities, now)]
+    if not rules.revocations:
+        return findings
+    revocations, found = _read_trust(site.base / rules.revocations, read_revocations, list_where)
+    findings += found
+    if revocations is not None:
+        findings += [Finding(list_where, what, is_fault=False) for what in _list_warnings(revocations, now)]
+        if authorities is not None:
+            findings += [
+                Finding(
+                    list_where, f"there is no list of {_shown_name(name)}, so what it vouches for is refused", False
+                )
+                for name in without_list(authorities, revocations)
+            ]
     return findings
+
+
+def _read_trust(path: Path, read: Callable[[Path], Read], where: str) -> tuple[Read | None, list[Finding]]:
+    try:
+        return read(path), []
+    except CertificateError as error:
+        return None, [Finding(where, f"{_shown(path)} {error.what}", is_fault=True)]
+
+
+def _authority_warnings(authorities: Authorities, now: datetime) -> list[str]:
+    warnings = []
+    for one in authorities.certificates:
+        name, day = _shown_name(one.shown), f"{one.not_after:%Y-%m-%d}"
+        days_left = (one.not_after - now).total_seconds() / 86_400
+        if days_left < 0:
+            warnings.append(f"the certificate of {name} expired on {day}; what it vouches for is refused")
+        elif now < one.not_before:
+            warnings.append(f"the certificate of {name} is not valid before {one.not_before:%Y-%m-%d %H:%M} UTC")
+        elif days_left < EXPIRING_DAYS:
+            warnings.append(f"the certificate of {name} expires in {int(days_left)} days, on {day}")
+    return warnings
+
+
+def _list_warnings(revocations: Revocations, now: datetime) -> list[str]:
+    warnings = []
+    for one in revocations.lists:
+        name = _shown_name(one.shown)
+        if one.next_update is None:
+            warnings.append(f"the list of {name} does not say until when it is to be believed, so it is for ever")
+        elif one.next_update < now:
+            warnings.append(
+                f"the list of {name} expired on {one.next_update:%Y-%m-%d %H:%M} UTC; all certificates that it is for "
+                "are refused until there is a new one"
+            )
+        if one.this_update > now:
+            first = f"{one.this_update:%Y-%m-%d %H:%M} UTC"
+            warnings.append(f"the list of {name} is not valid before {first}; is the clock right?")
+    return warnings
+
+
+def _shown_name(name: str) -> str:
+    return printable(name, 200)
 
 
 def _check_pair(files: CertificateFiles, base: Path, where: str) -> tuple[bytes, list[Finding]]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,13 @@ from securelight.filters.hsts import HstsConfig
 from securelight.handlers.static_file import StaticFileConfig
 from securelight.pki.local_certificates import ensure_local_certificates
 from tests.certificates import make_test_certificates
+from tests.client_certificates import DAY, ClientAuthority, write_revocations
 
 if TYPE_CHECKING:
     from click.testing import Result
 
 EXAMPLES = Path(__file__).parents[2] / "conf.d"
+SHIPPED_FILES = len(list(EXAMPLES.glob("*.toml")))
 
 SITE = """
 [[listen]]
@@ -281,6 +283,95 @@ class TestSchema:
         assert "unit: fields" in limits["request_fields"]["description"]
 
 
+class TestClientCertificates:
+    """The files that client certificates are judged by."""
+
+    @pytest.fixture
+    def authority(self, folder: Path) -> ClientAuthority:
+        """Named in the configuration, as is its list."""
+        authority = ClientAuthority(folder, not_after=datetime.now(UTC) + 100 * DAY)
+        write_revocations(folder / "clients.crl", authority.revoke())
+        keys = f'client_certificates = "required"\nclient_ca = "{authority.path.name}"\nclient_crl = "clients.crl"\n'
+        change('root = "public"\n', f'root = "public"\n{keys}')
+        return authority
+
+    @pytest.mark.usefixtures("authority")
+    def test_good(self) -> None:
+        result = check()
+        assert (result.exit_code, result.stderr) == (0, "")
+
+    @pytest.mark.parametrize(
+        ("name", "content", "what"),
+        [
+            ("Clients-CA.pem", None, "cannot be read: No such file or directory"),
+            ("Clients-CA.pem", b"junk", "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"),
+            ("clients.crl", None, "cannot be read: No such file or directory"),
+            ("clients.crl", b"-----BEGIN X509 CRL-----\nMIIB", "is damaged or was cut off"),
+        ],
+    )
+    def test_a_file_that_cannot_be_used(
+        self, authority: ClientAuthority, name: str, content: bytes | None, what: str
+    ) -> None:
+        path = authority.directory / name
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        key = "client_crl" if name == "clients.crl" else "client_ca"
+        result = check()
+        assert result.exit_code == 1
+        assert result.stderr == f"securelight.toml: site[0].{key}: {path} {what}\n"
+
+    @pytest.mark.parametrize(
+        ("not_after_days", "what"),
+        [(-1, r"expired on \S+; what it vouches for is refused"), (10, r"expires in (9|10) days, on \S+")],
+    )
+    def test_the_dates_of_an_authority(self, authority: ClientAuthority, not_after_days: int, what: str) -> None:
+        soon = ClientAuthority(authority.directory, not_after=datetime.now(UTC) + not_after_days * DAY)
+        write_revocations(authority.directory / "clients.crl", soon.revoke())
+        result = check()
+        assert result.exit_code == 0
+        where = r"warning: securelight.toml: site\[0\].client_ca: the certificate of CN=Clients CA"
+        assert re.fullmatch(f"{where} {what}\n", result.stderr)
+
+    @pytest.mark.parametrize(
+        ("age", "what"),
+        [
+            (10 * DAY, r"the list of CN=Clients CA expired on .* UTC; all certificates that it is for are refused .*"),
+            (-1 * DAY, r"the list of CN=Clients CA is not valid before .* UTC; is the clock right\?"),
+        ],
+    )
+    def test_the_dates_of_a_list(self, authority: ClientAuthority, age: timedelta, what: str) -> None:
+        write_revocations(authority.directory / "clients.crl", authority.revoke(age=age))
+        result = check()
+        assert result.exit_code == 0
+        assert re.fullmatch(rf"warning: securelight.toml: site\[0\].client_crl: {what}\n", result.stderr)
+
+    def test_an_authority_without_a_list(self, authority: ClientAuthority) -> None:
+        below = ClientAuthority(authority.directory, "Below", authority, not_after=authority.not_after)
+        authority.path.write_bytes(authority.pem + below.pem)
+        result = check()
+        assert result.exit_code == 0
+        assert result.stderr == (
+            "warning: securelight.toml: site[0].client_crl: there is no list of CN=Below, so what it vouches for is "
+            "refused\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("old", "new", "fault"),
+        [
+            ("client_ca = ", "# ", "client_ca: is missing: name the file with the certificates of the authorities"),
+            ('"required"', '"off"', "client_ca: does nothing without client_certificates = "),
+            ('"required"', '"require"', 'client_certificates: "require" is not one of "off", "optional", "required"'),
+        ],
+    )
+    @pytest.mark.usefixtures("authority")
+    def test_keys_that_do_not_belong_together(self, old: str, new: str, fault: str) -> None:
+        change(old, new)
+        result = check()
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"securelight.toml: site[0].{fault}")
+
+
 class TestExamples:
     """conf.d as it is shipped, in a folder where what it names exists."""
 
@@ -296,13 +387,13 @@ class TestExamples:
     def test_the_folder_is_good(self) -> None:
         result = check("-c", "conf.d")
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == "conf.d: good: 1 site for 3 hosts in 3 files\n"
+        assert result.stdout == f"conf.d: good: 1 site for 3 hosts in {SHIPPED_FILES} files\n"
 
     def test_a_main_file_beside_the_folder_reads_it(self, shipped: Path) -> None:
         (shipped / "securelight.toml").write_text("")
         result = check()
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == "securelight.toml: good: 1 site for 3 hosts in 4 files\n"
+        assert result.stdout == f"securelight.toml: good: 1 site for 3 hosts in {SHIPPED_FILES + 1} files\n"
 
     @pytest.fixture
     def switched_on(self, shipped: Path) -> Path:
@@ -317,12 +408,24 @@ class TestExamples:
         text = text.replace("shop.example.org", "shop.example.test")
         text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
+        self._private_site(shipped)
         return shipped / "conf.d"
+
+    def _private_site(self, shipped: Path) -> None:
+        pair = make_test_certificates(shipped / "private", ["private.example.test"])
+        authority = ClientAuthority(shipped / "private", not_after=datetime.now(UTC) + timedelta(days=100))
+        write_revocations(shipped / "private/clients.crl", authority.revoke())
+        path = shipped / "conf.d/client-certificates.toml"
+        text = path.read_text().replace("private.example.org", "private.example.test")
+        text = text.replace("/srv/private-ca/clients-ca.pem", str(authority.path))
+        text = text.replace("/srv/private-ca", str(shipped / "private")).replace("/srv/private", str(shipped))
+        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
+        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
 
     def test_every_line_that_is_switched_off_is_good_when_it_is_switched_on(self, switched_on: Path) -> None:
         result = check("-c", str(switched_on))
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"{switched_on}: good: 2 sites for 4 hosts in 3 files\n"
+        assert result.stdout == f"{switched_on}: good: 3 sites for 5 hosts in {SHIPPED_FILES} files\n"
 
     def test_what_is_called_a_default_is_the_default(self, switched_on: Path) -> None:
         config = load(switched_on, FEATURES, {})

@@ -423,3 +423,64 @@ def test_a_certificate_without_the_name_that_the_user_is_called_by(
     for name in ("al\nice", "al\0ice", None):
         client = caller.open(protocol, "private.test", setting.authority.issue(name, organization="Example"))
         assert ask(client).status == 403
+
+
+# Lists that change while the server runs.
+
+
+def replaced(caller: Caller, number: int, opened: Client) -> None:
+    """Wait until the contexts were replaced for the `number`th time, and the worker of `opened` accepts no more."""
+    caller.server.wait_for_event("reloaded", 30, count=number)
+    assert isinstance(opened, Http2)
+    while opened.step():
+        pass
+    assert opened.goaway is not None, "a connection of before does not outlive the list"
+
+
+def test_a_changed_list_counts_at_once_and_a_damaged_one_refuses_everybody(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.write("auto")
+    good = setting.revocations.read_bytes()
+    with serving(tmp_path, errors=1) as server, contextlib.closing(Caller(server, setting)) as caller:
+        opened = caller.open("h2", "private.test", setting.alice)
+        assert ask(opened).status == 200
+        write_revocations(setting.revocations, setting.authority.revoke(setting.carol, setting.alice))
+        replaced(caller, 1, opened)
+        caller.refused("h1", "private.test", setting.alice, "client certificate: certificate revoked")
+        opened = caller.open("h2", "private.test", setting.bob)
+        assert ask(opened).status == 200
+
+        setting.revocations.write_bytes(good[: len(good) // 2])
+        replaced(caller, 2, opened)
+        told = server.wait_for_event("client certificates")
+        assert "clients.crl: is damaged or was cut off; until it can be read, all client" in told["why"]
+        why = "client certificate: unable to get certificate CRL"
+        caller.refused("h1", "private.test", setting.bob, why)
+        caller.refused("h1", "optional.test", setting.bob, why)
+        assert ask(caller.open("h1", "optional.test")).status == 200
+        opened = caller.open("h2", "open.test")
+        assert ask(opened).status == 200
+
+        setting.revocations.write_bytes(good)
+        replaced(caller, 3, opened)
+        assert ask(caller.open("h1", "private.test", setting.bob)).status == 200
+
+
+# A protected site as the one for everybody else.
+
+
+@pytest.mark.parametrize("hosts", ['"private.test"', '"*"'])
+def test_a_protected_site_that_comes_first_is_closed_to_every_name(tmp_path: Path, hosts: str) -> None:
+    """Whoever names no site, or one that is not there, is asked as the first site, or the one for `*`, asks."""
+    setting = Setting(tmp_path)
+    keys = f'client_certificates = "required"\nclient_ca = "{setting.authority.path}"\nrespond = {{ body = "in" }}'
+    write_config(tmp_path, setting.certificates, keys, hosts=hosts)
+    with serving(tmp_path) as server:
+        for server_name in (None, "unknown.test", "private.test"):
+            for host in (b"private.test", b"unknown.test", b"127.0.0.1"):
+                request = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+                assert raw_h1(setting, server.port, server_name, request) == b""
+                answer = raw_h1(setting, server.port, server_name, request, setting.alice.path)
+                is_same = host.decode() == server_name or (server_name is None and host == b"127.0.0.1")
+                is_served = hosts == '"*"' or host == b"private.test"
+                assert answer.startswith(b"HTTP/1.1 200 " if is_same and is_served else b"HTTP/1.1 421 "), server_name
