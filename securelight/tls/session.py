@@ -65,9 +65,12 @@ class TlsSession:
         """
         self._bare += len(ciphertext)
         if self._bare > self._bound:
-            raise TlsFault("flood: ciphertext without content" if self.established else "flood: handshake bytes")
+            raise self._flood()
         self._incoming.write(ciphertext)
         self.holds_input = True
+
+    def _flood(self) -> TlsFault:
+        return TlsFault("flood: ciphertext without content" if self.established else "flood: handshake bytes")
 
     def handshake(self, limits: Limits) -> bool:
         """Go on with the handshake; True once it is done.
@@ -101,7 +104,11 @@ class TlsSession:
         Errors: TlsFault.
         """
         if ciphertext:
-            self.feed(ciphertext)
+            self._bare += len(ciphertext)
+            if self._bare > self._bound:
+                raise self._flood()
+            self._incoming.write(ciphertext)
+            self.holds_input = True
         try:
             data = self._tls.read(RECORD_BYTES)
         except ssl.SSLWantReadError:
