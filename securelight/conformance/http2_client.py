@@ -29,6 +29,8 @@ Field = tuple[bytes, bytes]
 MAXIMUM_FRAME_BYTES: Final = 1 << 20
 """No larger frame of a server is taken; none may be larger than 16,384 unless we say so."""
 MAXIMUM_RECEIVED_FRAMES: Final = 100_000
+_REFUSALS: Final = frozenset({400, 411, 413, 414, 417, 421, 431})
+"""Statuses by which a server shows that it has seen what is wrong; 404 and 405 have other reasons."""
 
 
 @dataclass(slots=True)
@@ -329,9 +331,11 @@ class Http2Client:
             if self.resets[stream_id] in accept.reset:
                 return happened
             raise Failed(f"expected {accept}, but {happened}")
+        answer = self.answers.get(stream_id)
+        if too_late and accept.refused and answer is not None and answer.status in _REFUSALS:
+            return happened
         if too_late and accept.reset and not accept.answered and self.ended(stream_id):
             raise Skipped(f"the server answers such a request before its end, so that it is too late: {happened}")
-        answer = self.answers.get(stream_id)
         if answer is not None and answer.status:
             if accept.refused and answer.status >= 400:
                 return happened

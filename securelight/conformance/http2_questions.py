@@ -43,14 +43,19 @@ def writes_before_request(*pieces: bytes) -> Build:
 
 
 def requests(
-    fields: Callable[[Http2Client], Sequence[Field]], accept: Accept, *, end: bool = True, after: Sequence[bytes] = ()
+    fields: Callable[[Http2Client], Sequence[Field]],
+    accept: Accept,
+    *,
+    end: bool = True,
+    after: Sequence[bytes] = (),
+    too_late: bool = False,
 ) -> Question:
     """A question that is one request on stream 1, with these fields and what comes `after` its HEADERS."""
 
     def build(client: Http2Client) -> list[bytes]:
         return [client.head(1, fields(client), end=end), *after]
 
-    return sends(build, accept, too_late=not end)
+    return sends(build, accept, too_late=too_late)
 
 
 State = Callable[["Dial"], Awaitable[tuple["Http2Client", Sequence[bytes]]]]

@@ -53,6 +53,7 @@ for _key, (_words, (_extra, _frames)) in _WRONG.items():
             MALFORMED,
             end=False,
             after=_frames,
+            too_late=True,
         )
     )
 
@@ -68,6 +69,7 @@ LENGTH.must("h2/8.1.1/two-lengths", "Content-Length: 3 and Content-Length: 5", r
         MALFORMED,
         end=False,
         after=[frames.data(1, b"abc", end=True)],
+        too_late=True,
     )
 )
 LENGTH.must("h2/8.1.1/length-in-pieces", "Content-Length: 5 and five bytes in three frames: that is right")(

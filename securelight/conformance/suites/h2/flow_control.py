@@ -165,7 +165,7 @@ async def settings_overflow(dial: Dial) -> str:
     client = await _exhausted(dial)
     missing = LARGEST_WINDOW - client.initial_window
     await client.send(window_update(1, missing), frames.settings({INITIAL_WINDOW_SIZE: LARGEST_WINDOW}))
-    return await client.judge(connection_error(FLOW_CONTROL_ERROR))
+    return await client.judge(connection_error(FLOW_CONTROL_ERROR), 1)
 
 
 @FLOW.must("h2/6.9.2/not-the-connection", "SETTINGS do not change the connection's window")
