@@ -94,7 +94,7 @@ def _read_trust(path: Path, read: Callable[[Path], Read], where: str) -> tuple[R
 
 def _authority_warnings(authorities: Authorities, now: datetime) -> list[str]:
     warnings = []
-    for one in authorities.certificates:
+    for one in authorities.latest():
         name, day = _shown_name(one.shown), f"{one.not_after:%Y-%m-%d}"
         days_left = (one.not_after - now).total_seconds() / 86_400
         if days_left < 0:
@@ -108,7 +108,7 @@ def _authority_warnings(authorities: Authorities, now: datetime) -> list[str]:
 
 def _list_warnings(revocations: Revocations, now: datetime) -> list[str]:
     warnings = []
-    for one in revocations.lists:
+    for one in revocations.latest():
         name = _shown_name(one.shown)
         if one.next_update is None:
             warnings.append(f"the list of {name} does not say until when it is to be believed, so it is for ever")

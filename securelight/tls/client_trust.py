@@ -37,6 +37,7 @@ from securelight.tls.der import (
 from securelight.tls.key_pair import read_pem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -47,7 +48,7 @@ REVOCATIONS_BYTES = 16 << 20
 
 _VERSION = 0xA0
 _PEM = {
-    kind: re.compile(rb"-----BEGIN " + kind + rb"-----\s+([A-Za-z0-9+/=\s]+)-----END " + kind + rb"-----")
+    kind: re.compile(rb"-----BEGIN " + kind + rb"-----\s([A-Za-z0-9+/=\s]+)-----END " + kind + rb"-----")
     for kind in (b"CERTIFICATE", b"X509 CRL")
 }
 
@@ -104,12 +105,26 @@ class Authorities(NamedTuple):
     pem: bytes
     certificates: tuple[Authority, ...]
 
+    def latest(self) -> list[Authority]:
+        """Of each name the one that is good the longest: a renewed certificate may stand beside the one of before."""
+        found: dict[bytes, Authority] = {}
+        for one in sorted(self.certificates, key=lambda one: one.not_after):
+            found[one.subject] = one
+        return list(found.values())
+
 
 class Revocations(NamedTuple):
     """A file of revocation lists."""
 
     pem: bytes
     lists: tuple[RevocationList, ...]
+
+    def latest(self) -> list[RevocationList]:
+        """Of each issuer the one that is good the longest, which is the one that OpenSSL takes."""
+        found: dict[bytes, RevocationList] = {}
+        for one in sorted(self.lists, key=lambda one: (one.next_update is None, one.next_update or one.this_update)):
+            found[one.issuer] = one
+        return list(found.values())
 
 
 def shown_name(content: bytes) -> str:
@@ -133,6 +148,7 @@ def read_authorities(path: Path) -> Authorities:
         raise CertificateError(str(path), "holds a private key; only certificates belong there")
     try:
         certificates = tuple(_authority(der) for der in found)
+        pem = _encoded(found, b"CERTIFICATE")
         _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pem)
     except (ValueError, ssl.SSLError) as error:
         raise CertificateError(str(path), "holds a certificate that cannot be read") from error
@@ -145,17 +161,16 @@ def read_revocations(path: Path) -> Revocations:
     Errors: CertificateError naming the file.
     """
     content = read_pem(path, REVOCATIONS_BYTES)
-    if content[:1] == b"\x30":
-        content = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(content) + b"-----END X509 CRL-----\n"
-    found = _decoded(path, content, b"X509 CRL")
+    found = [content] if content[:1] == b"\x30" else _decoded(path, content, b"X509 CRL")
     if not found:
         raise CertificateError(str(path), "holds no revocation list, neither PEM (-----BEGIN X509 CRL-----) nor DER")
     try:
         lists = tuple(_revocation_list(der) for der in found)
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), content)
+        pem = _encoded(found, b"X509 CRL")
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pem)
     except (ValueError, ssl.SSLError) as error:
         raise CertificateError(str(path), "holds a revocation list that cannot be read") from error
-    return Revocations(content, lists)
+    return Revocations(pem, lists)
 
 
 def without_list(authorities: Authorities, revocations: Revocations) -> list[str]:
@@ -203,6 +218,13 @@ def _decoded(path: Path, pem: bytes, kind: bytes) -> list[bytes]:
         return [binascii.a2b_base64(block) for block in blocks]
     except binascii.Error as error:
         raise CertificateError(str(path), "is damaged or was cut off") from error
+
+
+def _encoded(found: Iterable[bytes], kind: bytes) -> bytes:
+    """PEM of these and nothing else: OpenSSL would take a certificate between lists for one that is to be trusted."""
+    return b"".join(
+        b"-----BEGIN %s-----\n%s-----END %s-----\n" % (kind, base64.encodebytes(der), kind) for der in found
+    )
 
 
 def _load(context: ssl.SSLContext, pem: bytes) -> None:

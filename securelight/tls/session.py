@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import time
+from time import time
 
 from securelight.model.errors import SecurelightError
 from securelight.model.limits import Limits
@@ -93,7 +93,7 @@ class TlsSession:
     def _certificate_expired(self) -> bool:
         """OpenSSL looks at no date when a session is resumed."""
         certificate = self._tls.getpeercert(binary_form=True)
-        return bool(certificate) and expired(certificate or b"", time.time())
+        return bool(certificate) and expired(certificate or b"", time())
 
     def decrypt(self, ciphertext: bytes) -> bytes | None:
         """Plaintext of one record; b"" if there is none now; None once the peer has said close_notify.

@@ -67,7 +67,7 @@ class _Watched:
                     f"the revocation list of {one.shown} expired on {one.next_update:%Y-%m-%d %H:%M} UTC; until there "
                     "is a new one, all certificates that it is for are refused",
                 )
-                for one in revocations.lists
+                for one in revocations.latest()
                 if one.next_update is not None
             ]
             return hashlib.sha256(revocations.pem).digest(), ends
@@ -78,7 +78,7 @@ class _Watched:
                 f"the certificate of {one.shown} expired on {one.not_after:%Y-%m-%d %H:%M} UTC; all certificates that "
                 "it vouches for are refused",
             )
-            for one in authorities.certificates
+            for one in authorities.latest()
         ]
         return hashlib.sha256(authorities.pem).digest(), ends
 

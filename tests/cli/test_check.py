@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 EXAMPLES = Path(__file__).parents[2] / "conf.d"
+DOCUMENTATION = EXAMPLES.parent / "docs/client-certificates.md"
 SHIPPED_FILES = len(list(EXAMPLES.glob("*.toml")))
 
 SITE = """
@@ -355,6 +356,24 @@ class TestClientCertificates:
             "warning: securelight.toml: site[0].client_crl: there is no list of CN=Below, so what it vouches for is "
             "refused\n"
         )
+
+    def test_the_documentation(self, folder: Path) -> None:
+        """What docs/client-certificates.md shows, as it stands there, in a folder with what it names."""
+        text = DOCUMENTATION.read_text()
+        blocks = re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        assert len(blocks) == 2
+        config = "".join(blocks).replace("/srv/", f"{folder}/srv/").replace("example.org", "example.test")
+        (folder / "securelight.toml").write_text(SITE.partition("[[site]]")[0] + config)
+        for name in ("private", "pki"):
+            (folder / "srv" / name).mkdir(parents=True)
+            made = make_test_certificates(folder / "certs", [f"{name}.example.test"], stem=name)
+            for path in made.pair:
+                path.rename(folder / path.name)
+        authority = ClientAuthority(folder, not_after=datetime.now(UTC) + 100 * DAY)
+        authority.path.rename(folder / "clients-ca.pem")
+        write_revocations(folder / "clients.crl", authority.revoke())
+        result = check()
+        assert (result.exit_code, result.stderr) == (0, "")
 
     @pytest.mark.parametrize(
         ("old", "new", "fault"),

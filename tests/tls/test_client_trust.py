@@ -291,6 +291,30 @@ def test_the_authorities_whose_list_is_missing_are_named(authority: ClientAuthor
     assert without_list(authorities, lists) == []
 
 
+def test_a_certificate_among_the_lists_is_not_trusted_for_it(
+    certificates: TestCertificates, authority: ClientAuthority
+) -> None:
+    """OpenSSL loads both kinds from one file; whoever may publish lists must not name authorities."""
+    stranger = ClientAuthority(authority.directory, "Stranger")
+    path = write_revocations(authority.directory / "clients.crl", authority.revoke(), stranger.revoke())
+    path.write_bytes(path.read_bytes() + stranger.pem)
+    site = Site(certificates, authority.path, path)
+    site.open(authority.issue("alice"))
+    assert site.refuses(stranger.issue("mallory")) == "unable to get local issuer certificate"
+
+
+def test_an_old_list_beside_the_new_one(certificates: TestCertificates, authority: ClientAuthority) -> None:
+    alice, bob = authority.issue("alice"), authority.issue("bob")
+    old, new = authority.revoke(age=10 * DAY), authority.revoke(bob)
+    path = authority.directory / "clients.crl"
+    for lists in ((old, new), (new, old)):
+        site = Site(certificates, authority.path, write_revocations(path, *lists))
+        site.open(alice)
+        assert site.refuses(bob) == "certificate revoked"
+        [latest] = read_revocations(path).latest()
+        assert latest.next_update == new.next_update_utc
+
+
 # Sessions.
 
 

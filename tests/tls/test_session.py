@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from securelight.model.limits import Limits
+from securelight.tls.client_trust import ClientTrust
+from securelight.tls.context import server_context
+from securelight.tls.policy import INTERMEDIATE
 from securelight.tls.session import TlsFault, TlsSession
+from tests.client_certificates import DAY, ClientAuthority
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.certificates import TestCertificates
 
 LIMITS = Limits()
@@ -20,13 +27,23 @@ LIMITS = Limits()
 class Pair:
     """A server session, and OpenSSL's client at the other end of two pieces of memory."""
 
-    def __init__(self, certificates: TestCertificates) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificates.chain, certificates.key)
+    def __init__(
+        self,
+        certificates: TestCertificates,
+        context: ssl.SSLContext | None = None,
+        client_context: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        if context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.chain, certificates.key)
         self.server = TlsSession(context, LIMITS)
         self.to_client, self.to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client_context = ssl.create_default_context(cafile=str(certificates.ca))
-        self.client = client_context.wrap_bio(self.to_client, self.to_server, server_hostname="localhost")
+        if client_context is None:
+            client_context = ssl.create_default_context(cafile=str(certificates.ca))
+        self.client = client_context.wrap_bio(
+            self.to_client, self.to_server, server_hostname="localhost", session=session
+        )
 
     def shake_hands(self) -> None:
         done = False
@@ -105,3 +122,31 @@ def test_garbage_is_a_fault(pair: Pair) -> None:
     pair.server.feed(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with pytest.raises(TlsFault, match="http request"):
         pair.server.handshake(LIMITS)
+
+
+def test_a_session_is_not_resumed_past_the_end_of_its_certificate(
+    certificates: TestCertificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL looks at no date then; a certificate that ends tomorrow may resume today, not the day after."""
+    authority = ClientAuthority(tmp_path)
+    trust = ClientTrust(True, authority.path, None, "site[0]")
+    context = server_context(INTERMEDIATE, [certificates.pair], clients=trust)
+    client_context = ssl.create_default_context(cafile=str(certificates.ca))
+    client_context.maximum_version = ssl.TLSVersion.TLSv1_2
+    alice = authority.issue("alice", days=1)
+    client_context.load_cert_chain(alice.path)
+    first = Pair(certificates, context, client_context)
+    first.shake_hands()
+    first.client.do_handshake()  # takes the ticket
+    session = first.client.session
+    assert session is not None
+    again = Pair(certificates, context, client_context, session)
+    again.shake_hands()
+    facts = again.server.facts("localhost", "site[0]")
+    assert facts.resumed
+    assert facts.client_certificate is not None
+    assert (facts.client_certificate.der, facts.asked_by) == (alice.der, "site[0]")
+    now = time.time()
+    monkeypatch.setattr("securelight.tls.session.time", lambda: now + 1.1 * DAY.total_seconds())
+    with pytest.raises(TlsFault, match="expired since the session was opened"):
+        Pair(certificates, context, client_context, session).shake_hands()

@@ -114,3 +114,10 @@ def test_what_is_over_at_the_start_is_said_and_outdates_nothing(watched: Watched
     assert not outdated
     assert "expired on" in str(fault)
     assert watched.check() == (False, [])
+
+
+def test_a_list_that_was_renewed_is_not_over_because_the_old_one_is(watched: Watched) -> None:
+    write_revocations(watched.list, watched.authority.revoke(age=10 * DAY), watched.authority.revoke())
+    watched.watch()
+    assert watched.check() == (False, [])
+    assert watched.check(4 * DAYS) == (False, [])
