@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from securelight.model.errors import CertificateError
 from securelight.pki.key_files import read_key
@@ -79,11 +78,6 @@ def test_policies_are_what_browsers_read(root: Root) -> None:
     [encoded] = json.loads(chrome.content(root))["CACertificates"]
     pem = f"-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n".encode()
     assert certificates_in(pem) == [root.der]
-
-
-def test_the_truststore_has_ours(root: Root) -> None:
-    certificates = pkcs12.load_pkcs12(java_truststore(root), b"changeit").additional_certs
-    assert x509.load_der_x509_certificate(root.der) in [entry.certificate for entry in certificates]
 
 
 @needs_keytool

@@ -126,4 +126,4 @@ def test_others_than_root_are_shown_sudo(machine: Machine, monkeypatch: pytest.M
 
 def test_a_file_system_without_a_store_has_none(tmp_path: Path) -> None:
     assert system_store(tmp_path) is None
-    assert find_stores(("system",), tmp_path, {"HOME": str(tmp_path)}) == []
+    assert find_stores(["system"], tmp_path, {"HOME": str(tmp_path)}) == []

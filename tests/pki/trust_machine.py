@@ -94,9 +94,10 @@ def make_nss_database(folder: Path) -> Path:
 
 
 def make_keystore(path: Path, holds: Path) -> Path:
-    """A keystore with one root."""
+    """A keystore with one root, of the type that a `cacerts` has: Java reads it without a password."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = ["keytool", "-importcert", "-noprompt", "-alias", "stranger", "-file", str(holds)]
+    command = ["keytool", "-importcert", "-noprompt", "-storetype", "JKS"]
+    command += ["-alias", "stranger", "-file", str(holds)]
     subprocess.run([*command, "-keystore", str(path), "-storepass", "changeit"], check=True, capture_output=True)
     return path
 
