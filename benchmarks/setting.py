@@ -11,13 +11,9 @@ import random
 import resource
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from securelight.pki.key_files import KEY_MODE
-from securelight.pki.leaf import new_leaf
+from securelight.pki.issue import Wish, issue
 from securelight.pki.local_certificates import LocalCertificates, ensure_local_certificates
 
 SMALL_FILE_BYTES = 612
@@ -89,10 +85,7 @@ class Setting:
         for number in range(count):
             one = Identity(f"s{number}.localhost", folder / f"{number}.pem", folder / f"{number}.key")
             if not one.chain.exists():
-                certificate, key = new_leaf(self.certificates.authority, [one.host], datetime.now(UTC))
-                one.key.touch(KEY_MODE)
-                one.key.write_bytes(key)
-                one.chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+                issue(self.certificates.authority, Wish((one.host,))).write(folder, str(number))
             found.append(one)
         return tuple(found)
 

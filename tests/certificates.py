@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from securelight.pki.authority import ensure_authority
-from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, prepare_directory, write_file
-from securelight.pki.leaf import KeyType, new_leaf
+from securelight.pki.authority import AuthorityWish, ensure_authority
+from securelight.pki.issue import Wish, issue
+from securelight.pki.key_files import prepare_directory
+from securelight.pki.leaf import LEAF_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from securelight.pki.key_types import KeyType
+
+KEY_TYPES: Final[dict[str, KeyType]] = {"ecdsa": "ecdsa-p256", "rsa": "rsa-2048"}
 DEFAULT_NAMES = ("localhost", "127.0.0.1", "::1", "example.test", "*.example.test")
 
 
@@ -39,7 +41,7 @@ def make_test_certificates(
     names: Sequence[str] = DEFAULT_NAMES,
     *,
     stem: str = "server",
-    key_type: KeyType = "ecdsa",
+    key_type: Literal["ecdsa", "rsa"] = "ecdsa",
     age: timedelta = timedelta(0),
 ) -> TestCertificates:
     """A pair for `names` in `directory`, signed by the authority of that directory, which is made at the first call.
@@ -52,9 +54,8 @@ def make_test_certificates(
         age: how long ago it was made; more than 90 days make it expired.
     """
     prepare_directory(directory)
-    authority = ensure_authority(directory)
-    certificate, key = new_leaf(authority, names, datetime.now(UTC) - age, key_type)
-    chain_path, key_path = directory / f"{stem}.pem", directory / f"{stem}.key"
-    write_file(key_path, key, KEY_MODE)
-    write_file(chain_path, certificate.public_bytes(Encoding.PEM), CERTIFICATE_MODE)
-    return TestCertificates(authority.certificate_path, chain_path, key_path)
+    # Without an intermediate: most tests want one certificate to be the whole chain.
+    authority = ensure_authority(directory, wish=AuthorityWish(intermediate=False))
+    wish = Wish(tuple(names), key_type=KEY_TYPES[key_type], days=LEAF_DAYS)
+    issued = issue(authority, wish, datetime.now(UTC) - age)
+    return TestCertificates(authority.certificate_path, *issued.write(directory, stem))

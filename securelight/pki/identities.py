@@ -1,7 +1,7 @@
-"""Names that a certificate can be for: host names, wildcards and IP addresses.
+"""Names that a certificate can be for: host names, wildcards, IP addresses, URIs and mail addresses.
 
-Owns how such a name is written, which names the local authority may sign, and which hosts a name covers. Refuses what
-no client would match: bare wildcards, stars inside a label, names with a scheme or a port.
+Owns how such a name is written and which hosts a name covers (which names an authority may sign: constraints). Refuses
+what no client would match: bare wildcards, stars inside a label, host names with a port.
 """
 
 from __future__ import annotations
@@ -17,23 +17,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from securelight.model.errors import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 ALWAYS = ("localhost", "*.localhost", "127.0.0.1", "::1")
 """In every certificate for this machine."""
-
-LOCAL_DOMAINS = ("localhost", "test", "local", "internal", "home.arpa")
-"""Domains that nobody can own on the internet: RFC 6761, 6762 and 8375, and ICANN's `internal`."""
-
-LOCAL_NETWORKS = (
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "::1/128",
-    "fc00::/7",
-)
-"""Loopback, RFC 1918 and RFC 4193."""
 
 MAXIMUM_NAMES = 100
 """In one certificate: each makes every handshake longer."""
@@ -49,8 +36,15 @@ UNREADABLE = (
 """What `cryptography` raises, early or late, for a certificate that it cannot make sense of."""
 
 _NAME_KINDS = (x509.DNSName, x509.IPAddress)
+_IDENTITY_KINDS = (*_NAME_KINDS, x509.UniformResourceIdentifier, x509.RFC822Name)
+
+MAXIMUM_IDENTITY_CHARACTERS = 2048
+"""Of a URI or a mail address."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)")
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+_MAILBOX = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 def normal_name(text: str) -> str:
@@ -72,8 +66,33 @@ def normal_name(text: str) -> str:
     return name
 
 
+def normal_identity(text: str) -> str:
+    """As normal_name, and URIs (with `://`, or `urn:`) and mail addresses (with `@`) too.
+
+    Errors: CertificateError.
+    """
+    name = text.strip()
+    is_uri = "://" in name or name.lower().startswith("urn:")
+    if (not is_uri and "@" not in name) or name.lower().startswith(("http://", "https://")):
+        return normal_name(name)
+    if len(name) > MAXIMUM_IDENTITY_CHARACTERS or not name.isascii() or not name.isprintable() or " " in name:
+        raise CertificateError(repr(name[:80]), "is not an identity of ASCII characters without spaces")
+    if is_uri:
+        if not _URI.fullmatch(name):
+            raise CertificateError(name, "is not a URI")
+        return name
+    local, _, domain = name.rpartition("@")
+    if not _MAILBOX.fullmatch(local) or not _HOST_NAME.fullmatch(domain.lower()) or domain.startswith("*"):
+        raise CertificateError(name, "is not a mail address")
+    return f"{local}@{domain.lower()}"
+
+
 def general_name(name: str) -> x509.GeneralName:
-    """A normal name as an entry of subjectAltName (RFC 5280, section 4.2.1.6)."""
+    """A normal identity as an entry of subjectAltName (RFC 5280, section 4.2.1.6)."""
+    if "://" in name or name.lower().startswith("urn:"):
+        return x509.UniformResourceIdentifier(name)
+    if "@" in name:
+        return x509.RFC822Name(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -90,6 +109,19 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(str(entry.value).lower() for entry in extension.value if isinstance(entry, _NAME_KINDS))
+
+
+def identities_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
+    """As names_of, with URIs and mail addresses."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(
+        str(entry.value).lower() if isinstance(entry, _NAME_KINDS) else str(entry.value)
+        for entry in extension.value
+        if isinstance(entry, _IDENTITY_KINDS)
+    )
 
 
 def covers(names: Iterable[str], host: str) -> bool:
@@ -113,62 +145,3 @@ def host_name() -> str:
     except CertificateError:
         return ""
     return "" if name.startswith("*.") else name
-
-
-def local_constraints(host: str) -> x509.NameConstraints:
-    """What our authority may sign for (RFC 5280, section 4.2.1.10): local names, and the machine's own.
-
-    If its key is ever stolen, it is good for nothing on the internet. A domain in a constraint stands for all below
-    it as well; for a machine that is called `dev`, that would be the whole top-level domain, so what is below a
-    machine's one-label name is excluded again.
-
-    Args:
-        host: the machine's name, or "".
-    """
-    permitted: list[x509.GeneralName] = [x509.DNSName(domain) for domain in LOCAL_DOMAINS]
-    excluded: list[x509.GeneralName] | None = None
-    if host and not _within_domains(host, LOCAL_DOMAINS):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            permitted.append(x509.DNSName(host))
-            if "." not in host:
-                excluded = [x509.DNSName(f".{host}")]
-    permitted += [x509.IPAddress(ipaddress.ip_network(network)) for network in LOCAL_NETWORKS]
-    return x509.NameConstraints(permitted, excluded)
-
-
-def permits(constraints: x509.NameConstraints | None, name: str) -> bool:
-    """Whether an authority with these constraints may sign for a normal name."""
-    if constraints is None:
-        return True
-    permitted, excluded = list(constraints.permitted_subtrees or ()), list(constraints.excluded_subtrees or ())
-    entry = general_name(name)
-    same_kind = [subtree for subtree in permitted if isinstance(subtree, type(entry))]
-    return (not same_kind or any(_within(name, subtree) for subtree in same_kind)) and not any(
-        _within(name, subtree) for subtree in excluded
-    )
-
-
-def describe_constraints(constraints: x509.NameConstraints) -> str:
-    """The permitted names in one line, for messages."""
-    return ", ".join(str(subtree.value) for subtree in constraints.permitted_subtrees or ())
-
-
-def _within(name: str, subtree: x509.GeneralName) -> bool:
-    if isinstance(subtree, x509.IPAddress):
-        network = subtree.value
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return isinstance(network, (ipaddress.IPv4Network, ipaddress.IPv6Network)) and address in network
-    if isinstance(subtree, x509.DNSName):
-        domain = subtree.value
-        name = name.removeprefix("*.") if not domain.startswith(".") else name
-        return name.endswith(domain) if domain.startswith(".") else _within_domains(name, (domain,))
-    return False
-
-
-def _within_domains(name: str, domains: Sequence[str]) -> bool:
-    return any(name == domain or name.endswith(f".{domain}") for domain in domains)

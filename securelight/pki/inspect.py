@@ -13,12 +13,10 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from securelight.model.errors import CertificateError
 from securelight.pki.identities import UNREADABLE, covers, names_of
-
-_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+from securelight.pki.key_types import describe_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +91,19 @@ def _describe(chain: list[x509.Certificate]) -> CertificateReport:
         names=names_of(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        key_type=_key_type(certificate),
+        key_type=describe_key(certificate.public_key()),
         sha256=fingerprint(certificate),
         is_ca=is_ca,
-        self_signed=_signed_by(certificate, certificate),
+        self_signed=signed_by(certificate, certificate),
         chain_length=len(chain),
-        chain_in_order=all(_signed_by(lower, upper) for lower, upper in itertools.pairwise(chain)),
+        chain_in_order=all(signed_by(lower, upper) for lower, upper in itertools.pairwise(chain)),
     )
 
 
-def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether `issuer` has signed `certificate`."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (*UNREADABLE, InvalidSignature):
         return False
     return True
-
-
-def _key_type(certificate: x509.Certificate) -> str:
-    key = certificate.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return f"ECDSA {_CURVES.get(key.curve.name, key.curve.name)}"
-    if isinstance(key, rsa.RSAPublicKey):
-        return f"RSA {key.key_size}"
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return "Ed25519"
-    if isinstance(key, ed448.Ed448PublicKey):
-        return "Ed448"
-    return type(key).__name__.removesuffix("PublicKey").lstrip("_")

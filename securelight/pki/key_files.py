@@ -7,6 +7,7 @@ may read, and directories in which others could replace them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -21,8 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from securelight.model.errors import CertificateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    Passphrase = Callable[[Path], bytes | None]
+    """Asked for the passphrase of a key file, only if it has one; None if there is none to be had."""
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _SIGNING_KEYS = (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
@@ -64,22 +68,41 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
 
     Errors: CertificateError, and `path` is what it was before.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    write_files([(path, content, mode)])
+
+
+def write_files(files: Sequence[tuple[Path, bytes, int]]) -> None:
+    """Replace several files (path, content, mode), in this order, once the contents of all of them are on disk.
+
+    So a full disk or a read-only folder, which show while contents are written, leave every file as it was. Only who
+    looks between two of the replacements sees some old and some new.
+
+    Errors: CertificateError.
+    """
+    temporaries: list[tuple[Path, Path]] = []
+    path = files[0][0]
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_MODE)
-        try:
+        for path, content, mode in files:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_MODE)
+            temporaries.append((temporary, path))
             with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
+        for temporary, path in temporaries:
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        for directory in {path.parent for path, _, _ in files}:
+            _sync_directory(directory)
     except OSError as error:
         raise CertificateError(str(path), f"cannot be written: {error.strerror}") from error
+    finally:
+        for temporary, _ in temporaries:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def _sync_directory(directory: Path) -> None:
@@ -90,8 +113,8 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def read_file(path: Path) -> bytes | None:
-    """The content of a regular file, or None if there is none.
+def read_file(path: Path, maximum: int = MAXIMUM_FILE_BYTES) -> bytes | None:
+    """The content of a regular file of at most `maximum` bytes, or None if there is none.
 
     Errors: CertificateError.
     """
@@ -105,9 +128,9 @@ def read_file(path: Path) -> bytes | None:
         os.close(descriptor)
         raise CertificateError(str(path), "is not a file")
     with open(descriptor, "rb") as file:
-        content = file.read(MAXIMUM_FILE_BYTES + 1)
-    if len(content) > MAXIMUM_FILE_BYTES:
-        raise CertificateError(str(path), f"is larger than {MAXIMUM_FILE_BYTES} bytes, so not a certificate or key")
+        content = file.read(maximum + 1)
+    if len(content) > maximum:
+        raise CertificateError(str(path), f"is larger than {maximum} bytes, so not a certificate or key")
     return content
 
 
@@ -130,29 +153,52 @@ def refuse_shared_key(path: Path) -> None:
         )
 
 
-def read_key(path: Path) -> SigningKey | None:
+def read_key(path: Path, passphrase: Passphrase | None = None) -> SigningKey | None:
     """The private key in a PEM file for its owner only, or None if there is none.
+
+    Args:
+        path: the file.
+        passphrase: asked for the passphrase if the key has one.
 
     Errors: CertificateError.
     """
     refuse_shared_key(path)
     content = read_file(path)
-    if content is None:
-        return None
+    return None if content is None else load_key(content, path, passphrase)
+
+
+def load_key(content: bytes, path: Path, passphrase: Passphrase | None = None) -> SigningKey:
+    """The private key in PEM text; `path` is for messages. Otherwise as `read_key`."""
+    secret = None
+    if has_passphrase(content):
+        secret = passphrase(path) if passphrase is not None else None
+        if not secret:
+            raise CertificateError(
+                str(path),
+                "has a passphrase, and none was given; set SECURELIGHT_CERTS_PASSPHRASE or give --passphrase-file",
+            )
     try:
-        key = serialization.load_pem_private_key(content, password=None)
+        key = serialization.load_pem_private_key(content, password=secret)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateError(str(path), "holds no private key in PEM form without a password") from error
+        if secret is not None:
+            raise CertificateError(str(path), "cannot be opened with this passphrase; it is wrong") from error
+        raise CertificateError(str(path), "holds no private key in PEM form") from error
     if not isinstance(key, _SIGNING_KEYS):
         raise CertificateError(str(path), "holds a key that cannot sign certificates")
     return key
 
 
-def key_pem(key: SigningKey) -> bytes:
-    """A private key as PKCS #8 PEM, without a password: a server must be able to start by itself."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def has_passphrase(content: bytes) -> bool:
+    """Whether the private key in PEM text is encrypted."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in content or b"Proc-Type: 4,ENCRYPTED" in content
+
+
+def key_pem(key: SigningKey, passphrase: bytes | None = None) -> bytes:
+    """A private key as PKCS #8 PEM. That of a server has no passphrase: it must be able to start by itself."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 @contextlib.contextmanager

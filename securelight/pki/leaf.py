@@ -1,7 +1,7 @@
-"""Server certificates signed by our authority: short-lived, made anew before anyone notices.
+"""Certificates in files: used as long as they will do, made anew before anyone notices.
 
-A leaf is reused as long as it is signed by the authority at hand, belongs to its key, has every name that is asked
-for, and has a third of its life left.
+One is reused as long as it is signed by the authority at hand, belongs to its key, is what is wished for, was not taken
+back, and has a third of its life left.
 """
 
 from __future__ import annotations
@@ -9,43 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from securelight.model.errors import CertificateError
-from securelight.pki.authority import BACKDATED, Authority
-from securelight.pki.identities import MAXIMUM_NAMES, UNREADABLE, describe_constraints, general_name, names_of, permits
-from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, key_pem, read_file, read_key, write_file
+from securelight.pki.identities import MAXIMUM_NAMES, UNREADABLE, identities_of, names_of
+from securelight.pki.issue import Issued, Wish, issue, plan
+from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, read_file, read_key, write_files
+from securelight.pki.key_types import key_type_of
+from securelight.pki.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from securelight.pki.authority import Authority
+
 LEAF_DAYS = 90
-"""Far below the 397 days that browsers accept; it renews itself."""
+"""Of what a server makes for itself, since it renews it itself."""
 
 RENEW_BELOW = 1 / 3
-"""Of its life left, a leaf is made anew."""
-
-RSA_BITS = 2048
-
-KeyType = Literal["ecdsa", "rsa"]
-
-_COMMON_NAME_CHARACTERS = 64  # RFC 5280, ub-common-name
+"""Of its life left, a certificate is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A server certificate on disk.
+    """A certificate on disk.
 
     Args:
         certificate: the certificate.
-        chain_path: where it is, PEM, without the root (which clients must have anyway).
+        chain_path: where it is, PEM, with what is between it and the root.
         key_path: where its key is.
         created: True if it was made just now.
     """
@@ -64,13 +58,13 @@ class Leaf:
 def ensure_leaf(
     authority: Authority, chain_path: Path, key_path: Path, names: Sequence[str], now: datetime | None = None
 ) -> Leaf:
-    """A leaf for at least `names`, the one on disk if it will do. The caller holds the lock.
+    """A server's certificate for at least `names`, the one on disk if it will do. The caller holds the lock.
 
     Names that the one on disk has beside them are kept when it is made anew, so that two callers with different wishes
     do not take turns in undoing each other's.
 
     Args:
-        authority: signs it.
+        authority: signs it, and records it in its directory.
         chain_path: PEM file of the certificate.
         key_path: PEM file of the key, mode 0600.
         names: normal names (see identities.normal_name), at least one.
@@ -79,107 +73,109 @@ def ensure_leaf(
     Errors: CertificateError.
     """
     now = now or datetime.now(UTC)
-    present = _read_leaf(authority, chain_path, key_path)
+    present = read_leaf(authority, chain_path, key_path)
     present_names = names_of(present) if present is not None else ()
-    if present is not None and set(names) <= set(present_names) and _fresh(present, now):
+    if present is not None and set(names) <= set(present_names) and is_fresh(present, now) and _serves(present):
         return Leaf(present, chain_path, key_path, created=False)
-    kept = [name for name in present_names if name not in names and permits(authority.constraints, name)]
-    certificate, key = new_leaf(authority, [*names, *kept[: max(0, MAXIMUM_NAMES - len(names))]], now)
-    # A server may watch these files: the pair does not match between the two writes, which it has to live with.
-    write_file(key_path, key, KEY_MODE)
-    write_file(chain_path, certificate.public_bytes(Encoding.PEM), CERTIFICATE_MODE)
-    return Leaf(certificate, chain_path, key_path, created=True)
+    kept = [name for name in present_names if name not in names and authority.permits(name)]
+    wish = Wish((*names, *kept[: max(0, MAXIMUM_NAMES - len(names))]), days=LEAF_DAYS)
+    issued = write_leaf(authority, wish, chain_path, key_path, now)
+    return Leaf(issued.certificate, chain_path, key_path, created=True)
 
 
-def new_leaf(
-    authority: Authority, names: Sequence[str], now: datetime, key_type: KeyType = "ecdsa"
-) -> tuple[x509.Certificate, bytes]:
-    """A server certificate and its key (PEM), neither written anywhere.
+def write_leaf(authority: Authority, wish: Wish, chain_path: Path, key_path: Path | None, now: datetime) -> Issued:
+    """Make a certificate, record it, and put it and its key into files. The caller holds the lock.
 
-    Errors: CertificateError for names that the authority may not sign for, or if its key is not here.
+    Errors: CertificateError, and all files are what they were.
     """
-    if authority.key is None:
-        raise CertificateError(
-            str(authority.key_path),
-            f"is missing, so nothing can be signed; restore it, or remove {authority.certificate_path} for a new "
-            "authority (which every client has to be told about)",
+    issued = issue(authority, wish, now)
+    files = [(chain_path, issued.chain_pem, CERTIFICATE_MODE)]
+    if key_path is not None:
+        # A server may watch these files: the pair does not match between the two, which it has to live with.
+        files.insert(0, (key_path, issued.key_pem, KEY_MODE))
+    write_recorded(authority, issued, files, now)
+    return issued
+
+
+def write_recorded(
+    authority: Authority, issued: Issued, files: Sequence[tuple[Path, bytes, int]], now: datetime
+) -> None:
+    """Write files of a certificate, the last of which is its own, and the record of it, all or nothing.
+
+    Errors: CertificateError.
+    """
+    assert authority.directory is not None, "an authority in memory has no record"
+    ledger = Ledger.read(authority.directory)
+    path = files[-1][0].absolute()
+    here = authority.directory.absolute()
+    ledger.add(issued, path.name if path.parent == here else str(path), now)
+    write_files([ledger.file(authority.directory), *files])
+
+
+def matches(certificate: x509.Certificate, authority: Authority, wish: Wish, now: datetime) -> bool:
+    """Whether a certificate on disk is what is wished for, so that nothing has to be made.
+
+    Names count as a set. Where dates were wished for they have to be the same; else it has to be fresh, and to last
+    about as long as one that is made now.
+
+    Errors: CertificateError if the wish cannot be granted.
+    """
+    wished = plan(authority, wish, now)
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if wish.not_before is not None or wish.not_after is not None:
+        in_time = (wish.not_before is None or begin == wished.not_before) and (
+            wish.not_after is None or end == wished.not_after
         )
-    if not 0 < len(names) <= MAXIMUM_NAMES:
-        raise CertificateError("certificate", f"has {len(names)} names; it may have 1 to {MAXIMUM_NAMES}")
-    constraints = authority.constraints
-    for name in names:
-        if constraints is not None and not permits(constraints, name):
-            raise CertificateError(
-                name,
-                f"is not a local name, and the local authority may sign for these alone: "
-                f"{describe_constraints(constraints)}",
-            )
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-    if key_type == "rsa":
-        key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     else:
-        key = ec.generate_private_key(ec.SECP256R1())
-    root = authority.certificate
-    entries = [general_name(name) for name in names]
-    subject = [
-        # Never an address: without a DNS name beside it, OpenSSL holds it against the constraints on DNS names.
-        x509.NameAttribute(NameOID.COMMON_NAME, entry.value)
-        for entry in entries
-        if isinstance(entry, x509.DNSName) and len(entry.value) <= _COMMON_NAME_CHARACTERS
-    ]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name(subject[:1]))
-        .issuer_name(root.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + timedelta(days=LEAF_DAYS))
-        .add_extension(x509.SubjectAlternativeName(entries), critical=not subject)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-                root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-            ),
-            critical=False,
+        difference = (end - begin) - (wished.not_after - wished.not_before)
+        in_time = is_fresh(certificate, now) and abs(difference) < timedelta(hours=1)
+    return (
+        in_time
+        and (
+            key_type_of(certificate.public_key()) == wish.key_type
+            if wished.request is None
+            else certificate.public_key() == wished.request.public_key()
         )
-        .sign(authority.key, hashes.SHA256())
+        and set(identities_of(certificate)) == set(wished.names)
+        and certificate.subject == wished.subject
+        and _serves(certificate) is not wish.client
     )
-    return certificate, key_pem(key)
 
 
-def _read_leaf(authority: Authority, chain_path: Path, key_path: Path) -> x509.Certificate | None:
-    """The leaf on disk if it is of this authority and has its key; None for anything else but a readable key."""
+def read_leaf(authority: Authority, chain_path: Path, key_path: Path | None) -> x509.Certificate | None:
+    """The certificate on disk if it is of this authority, in a whole chain, not taken back, and has its key; None for
+    anything else but a readable key.
+
+    Errors: CertificateError for a key that others may read, or a damaged record.
+    """
     content = read_file(chain_path)
-    key = read_key(key_path)
-    if content is None or key is None:
+    key = read_key(key_path) if key_path is not None else None
+    if content is None or (key is None and key_path is not None):
         return None
     try:
-        certificate = x509.load_pem_x509_certificate(content)
-        certificate.verify_directly_issued_by(authority.certificate)
-        names_of(certificate)
+        certificate, *above = x509.load_pem_x509_certificates(content)
+        certificate.verify_directly_issued_by(authority.issuer.certificate)
+        identities_of(certificate)
     except (*UNREADABLE, InvalidSignature):
         return None
-    return certificate if certificate.public_key() == key.public_key() else None
+    if above != [one.certificate for one in authority.signers[:-1]]:
+        return None
+    if key is not None and certificate.public_key() != key.public_key():
+        return None
+    if authority.directory is not None and Ledger.read(authority.directory).is_revoked(certificate):
+        return None
+    return certificate
 
 
-def _fresh(certificate: x509.Certificate, now: datetime) -> bool:
+def is_fresh(certificate: x509.Certificate, now: datetime) -> bool:
+    """Whether it is valid and has a third of its life left."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begin <= now and end - now > (end - begin) * RENEW_BELOW
 
 
-def _key_usage() -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _serves(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.SERVER_AUTH in usage

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from securelight.pki.authority import Authority, ensure_authority
-from securelight.pki.identities import ALWAYS, host_name, normal_name, permits
+from securelight.pki.identities import ALWAYS, host_name, normal_name
 from securelight.pki.key_files import locked, prepare_directory
 from securelight.pki.leaf import Leaf, ensure_leaf
 
@@ -56,7 +56,7 @@ def ensure_local_certificates(
     prepare_directory(directory)
     with locked(directory):
         authority = ensure_authority(directory, now)
-        left_out = tuple(name for name in wanted if name == own and not permits(authority.constraints, name))
+        left_out = tuple(name for name in wanted if name == own and not authority.permits(name))
         wanted = [name for name in wanted if name not in left_out]
         leaf = ensure_leaf(authority, directory / CHAIN_FILE, directory / KEY_FILE, wanted, now)
     return LocalCertificates(authority, leaf, left_out)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from securelight.model.errors import CertificateError
-from securelight.pki.identities import UNREADABLE, describe_constraints
+from securelight.pki.constraints import describe_constraints
+from securelight.pki.identities import UNREADABLE
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from securelight.model.errors import CertificateError
-from securelight.pki.authority import CERTIFICATE_FILE, KEY_FILE, Authority
-from securelight.pki.identities import UNREADABLE
-from securelight.pki.key_files import read_key
-from securelight.pki.leaf import new_leaf
+from securelight.pki.authority import CERTIFICATE_FILE, read_authority
+from securelight.pki.issue import Wish, issue
 from securelight.pki.trust_root import read_root
 
 if TYPE_CHECKING:
@@ -26,12 +19,8 @@ def probe_pair(directory: Path) -> tuple[bytes, bytes]:
 
     Errors: CertificateError if the authority cannot sign here: its key is kept elsewhere, or may not sign these names.
     """
-    path = directory / CERTIFICATE_FILE
-    try:
-        certificate = x509.load_der_x509_certificate(read_root(path).der)
-    except UNREADABLE as error:
-        raise CertificateError(str(path), "cannot be read as a certificate") from error
-    key_path = directory / KEY_FILE
-    authority = Authority(certificate, read_key(key_path), path, key_path)
-    leaf, key = new_leaf(authority, PROBE_NAMES, datetime.now(UTC))
-    return leaf.public_bytes(Encoding.PEM), key
+    read_root(directory / CERTIFICATE_FILE)
+    authority = read_authority(directory)
+    assert authority is not None
+    issued = issue(authority, Wish(PROBE_NAMES, days=1))
+    return issued.chain_pem, issued.key_pem

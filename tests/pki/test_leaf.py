@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import Authority, ensure_authority
 from securelight.pki.identities import MAXIMUM_NAMES
-from securelight.pki.leaf import LEAF_DAYS, Leaf, ensure_leaf, new_leaf
+from securelight.pki.issue import Wish, issue
+from securelight.pki.leaf import LEAF_DAYS, Leaf, ensure_leaf
 from tests.tls.handshakes import client_context, handshake
 
 
@@ -37,10 +37,11 @@ def test_a_leaf_is_for_servers_and_short_lived(authority: Authority) -> None:
     extensions = leaf.extensions
     assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
     assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    root_key = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    issuer = authority.issuer.certificate
+    root_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == root_key
     assert extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    leaf.verify_directly_issued_by(authority.certificate)
+    leaf.verify_directly_issued_by(issuer)
 
 
 def test_a_leaf_that_will_do_is_kept(authority: Authority) -> None:
@@ -87,6 +88,7 @@ def test_what_is_not_ours_or_does_not_match_is_replaced(authority: Authority, tm
 def test_without_the_authoritys_key_a_good_leaf_is_used_and_none_made(authority: Authority) -> None:
     ensure(authority, "localhost")
     authority.key_path.unlink()
+    (authority.key_path.parent / "intermediate.key").unlink()
     bare = ensure_authority(authority.key_path.parent)
     assert not ensure(bare, "localhost").created
     with pytest.raises(CertificateError, match="is missing, so nothing can be signed"):
@@ -117,9 +119,8 @@ class StolenAuthority(Authority):
 
     __slots__ = ()
 
-    @property
-    def constraints(self) -> None:
-        return None
+    def permits(self, name: str) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(
@@ -138,12 +139,9 @@ class StolenAuthority(Authority):
 def test_what_a_thief_of_the_key_signs_for_the_internet_is_refused_by_clients(
     name: str, accepted: bool, authority: Authority
 ) -> None:
-    stolen = StolenAuthority(authority.certificate, authority.key, authority.certificate_path, authority.key_path)
-    certificate, key = new_leaf(stolen, [name], datetime.now(UTC))
-    directory = authority.certificate_path.parent
-    (directory / "evil.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + key)
+    stolen = StolenAuthority.of(authority.root, authority.intermediate, None, created=False)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(directory / "evil.pem")
+    issue(stolen, Wish((name,))).configure(server)
     client = client_context(authority.certificate_path)
     if accepted:
         handshake(server, client, name)

@@ -30,7 +30,10 @@ def test_a_directory_is_filled_once(tmp_path: Path) -> None:
     assert not second.authority.created
     assert not second.leaf.created
     assert stamps(directory) == before
-    assert set(before) == {"ca.pem", "ca.key", "localhost.pem", "localhost.key", ".lock"}
+    assert set(before) == {
+        *("ca.pem", "ca.key", "intermediate.pem", "intermediate.key"),
+        *("localhost.pem", "localhost.key", "issued.json", ".lock"),
+    }
 
 
 def test_a_server_with_it_is_accepted_under_every_name(tmp_path: Path) -> None:
@@ -48,7 +51,8 @@ def test_a_new_authority_signs_a_new_leaf(tmp_path: Path) -> None:
     (directory / "ca.key").unlink()
     made = ensure_local_certificates(directory)
     assert made.leaf.created
-    made.leaf.certificate.verify_directly_issued_by(made.authority.certificate)
+    made.leaf.certificate.verify_directly_issued_by(made.authority.issuer.certificate)
+    made.authority.issuer.certificate.verify_directly_issued_by(made.authority.certificate)
 
 
 def test_nothing_runs_out_in_twenty_years(tmp_path: Path) -> None:
@@ -57,7 +61,7 @@ def test_nothing_runs_out_in_twenty_years(tmp_path: Path) -> None:
         moment = now + timedelta(days=30 * month)
         made = ensure_local_certificates(tmp_path / "certs", now=moment)
         assert made.leaf.certificate.not_valid_after_utc > moment + timedelta(days=29)
-        assert made.leaf.certificate.not_valid_after_utc < made.authority.certificate.not_valid_after_utc
+        assert made.leaf.certificate.not_valid_after_utc < made.authority.not_after
 
 
 def test_a_machine_that_got_another_name_goes_on_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +105,7 @@ def test_processes_that_start_together_agree(tmp_path: Path) -> None:
 def test_openssl_verifies_it_strictly(tmp_path: Path) -> None:
     made = ensure_local_certificates(tmp_path / "certs")
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", "localhost"]
-    command += ["-CAfile", str(made.authority.certificate_path), str(made.leaf.chain_path)]
+    command += ["-CAfile", str(made.authority.certificate_path), "-untrusted", str(made.leaf.chain_path)]
+    command.append(str(made.leaf.chain_path))
     verified = subprocess.run(command, capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stderr
