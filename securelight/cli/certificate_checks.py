@@ -77,9 +77,7 @@ def _check_clients(site: SiteConfig, now: datetime) -> list[Finding]:
         findings += [Finding(list_where, what, is_fault=False) for what in _list_warnings(revocations, now)]
         if authorities is not None:
             findings += [
-                Finding(
-                    list_where, f"there is no list of {_shown_name(name)}, so what it vouches for is refused", False
-                )
+                Finding(list_where, f"there is no list of {name}, so what it vouches for is refused", False)
                 for name in without_list(authorities, revocations)
             ]
     return findings
@@ -95,7 +93,7 @@ def _read_trust(path: Path, read: Callable[[Path], Read], where: str) -> tuple[R
 def _authority_warnings(authorities: Authorities, now: datetime) -> list[str]:
     warnings = []
     for one in authorities.latest():
-        name, day = _shown_name(one.shown), f"{one.not_after:%Y-%m-%d}"
+        name, day = one.shown, f"{one.not_after:%Y-%m-%d}"
         days_left = (one.not_after - now).total_seconds() / 86_400
         if days_left < 0:
             warnings.append(f"the certificate of {name} expired on {day}; what it vouches for is refused")
@@ -109,7 +107,7 @@ def _authority_warnings(authorities: Authorities, now: datetime) -> list[str]:
 def _list_warnings(revocations: Revocations, now: datetime) -> list[str]:
     warnings = []
     for one in revocations.latest():
-        name = _shown_name(one.shown)
+        name = one.shown
         if one.next_update is None:
             warnings.append(f"the list of {name} does not say until when it is to be believed, so it is for ever")
         elif one.next_update < now:
@@ -121,10 +119,6 @@ def _list_warnings(revocations: Revocations, now: datetime) -> list[str]:
             first = f"{one.this_update:%Y-%m-%d %H:%M} UTC"
             warnings.append(f"the list of {name} is not valid before {first}; is the clock right?")
     return warnings
-
-
-def _shown_name(name: str) -> str:
-    return printable(name, 200)
 
 
 def _check_pair(files: CertificateFiles, base: Path, where: str) -> tuple[bytes, list[Finding]]:

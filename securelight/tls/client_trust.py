@@ -23,6 +23,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from securelight.config.faults import printable
 from securelight.model.errors import CertificateError
 from securelight.tls.der import (
     GENERALIZED_TIME,
@@ -45,6 +46,8 @@ AUTHORITIES_BYTES = 1 << 20
 """Of a file of authorities; all those that browsers know have 220 kB."""
 REVOCATIONS_BYTES = 16 << 20
 """Of a file of revocation lists; an entry has about 40 bytes, so this is some 400,000 of them."""
+SHOWN_CHARACTERS = 200
+"""Of a name, in messages."""
 
 _VERSION = 0xA0
 _PEM = {
@@ -128,9 +131,9 @@ class Revocations(NamedTuple):
 
 
 def shown_name(content: bytes) -> str:
-    """A DER name in the form of RFC 4514, or something to tell it by."""
+    """A DER name in the form of RFC 4514, fit for a line of a log, or something to tell it by."""
     try:
-        return name_text(content) or "an empty name"
+        return printable(name_text(content), SHOWN_CHARACTERS) or "an empty name"
     except ValueError:
         return f"#{content[:40].hex()}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -11,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given, settings, strategies as st
 
 from securelight.model.errors import CertificateError
 from securelight.tls.client_trust import ClientTrust, read_authorities, read_revocations, without_list
@@ -313,6 +316,29 @@ def test_an_old_list_beside_the_new_one(certificates: TestCertificates, authorit
         assert site.refuses(bob) == "certificate revoked"
         [latest] = read_revocations(path).latest()
         assert latest.next_update == new.next_update_utc
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_damaged_files_are_faults_and_nothing_else(data: st.DataObject, damaged: tuple[Path, bytes, bytes]) -> None:
+    path, *kinds = damaged
+    for kind, read in zip(kinds, (read_authorities, read_revocations), strict=True):
+        der = bytearray(kind)
+        for _ in range(data.draw(st.integers(1, 3))):
+            der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+        label = b"CERTIFICATE" if read is read_authorities else b"X509 CRL"
+        path.write_bytes(b"-----BEGIN %s-----\n%s-----END %s-----\n" % (label, base64.encodebytes(der), label))
+        with contextlib.suppress(CertificateError):
+            assert read(path).latest()
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]:
+    """A file to write to, and the DER of an authority and of a list."""
+    directory = tmp_path_factory.mktemp("damaged")
+    authority = ClientAuthority(directory)
+    revocations = authority.revoke(authority.issue("alice")).public_bytes(Encoding.DER)
+    return directory / "damaged.pem", authority.certificate.public_bytes(Encoding.DER), revocations
 
 
 # Sessions.

@@ -439,11 +439,12 @@ def replaced(caller: Caller, number: int, opened: Client) -> None:
 
 def test_a_changed_list_counts_at_once_and_a_damaged_one_refuses_everybody(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    setting.write("auto")
+    setting.write("auto", "combined")
     good = setting.revocations.read_bytes()
     with serving(tmp_path, errors=1) as server, contextlib.closing(Caller(server, setting)) as caller:
         opened = caller.open("h2", "private.test", setting.alice)
         assert ask(opened).status == 200
+        assert server.wait_for_access("/who").startswith(r"127.0.0.1 - alice\x20smith [")
         write_revocations(setting.revocations, setting.authority.revoke(setting.carol, setting.alice))
         replaced(caller, 1, opened)
         caller.refused("h1", "private.test", setting.alice, "client certificate: certificate revoked")
