@@ -133,17 +133,19 @@ def _take(store: TrustStore, root: Root, wishes: Wishes, target: Target | None, 
 
 
 def _change(store: TrustStore, root: Root, wishes: Wishes) -> Row:
-    holds = store.holds(root)
-    if wishes.trusted and holds:
-        return Row(store.name, "already", "already there")
-    # What is there without being trusted, because a run was interrupted, goes too.
-    commands = store.install(root) if wishes.trusted else store.remove(root)
-    if not commands and wishes.trusted:
-        return Row(store.name, "skipped", f"{store.path} follows the system's store: trust that one")
-    if not commands and holds:
-        return Row(store.name, "failed", "somebody else put it there, and it was left: remove it the way it came")
-    if not commands:
-        return Row(store.name, "already", "not there")
+    if wishes.trusted:
+        if store.holds(root):
+            return Row(store.name, "already", "already there")
+        commands = store.install(root)
+        if not commands:
+            return Row(store.name, "skipped", f"{store.path} follows the system's store: trust that one")
+    else:
+        # Asked for first: what is there without being trusted, because a run was interrupted, goes too.
+        commands = store.remove(root)
+        if not commands and store.holds(root):
+            return Row(store.name, "failed", "somebody else put it there, and it was left: remove it the way it came")
+        if not commands:
+            return Row(store.name, "already", "not there")
     if wishes.dry_run:
         click.echo(f"{store.name}:\n{_lines(commands)}")
         return Row(store.name, "would", "would be changed")
