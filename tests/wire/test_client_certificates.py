@@ -6,6 +6,8 @@ import contextlib
 import json
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -465,6 +467,16 @@ def test_a_changed_list_counts_at_once_and_a_damaged_one_refuses_everybody(tmp_p
         setting.revocations.write_bytes(good)
         replaced(caller, 3, opened)
         assert ask(caller.open("h1", "private.test", setting.bob)).status == 200
+
+
+def test_a_server_does_not_start_with_a_list_that_it_cannot_read(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.write("auto")
+    setting.revocations.write_bytes(b"junk")
+    command = [sys.executable, "-m", "securelight", "run", "-c", str(tmp_path / "securelight.toml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert f"{setting.revocations}: holds no revocation list" in ended.stderr
 
 
 # A protected site as the one for everybody else.
