@@ -73,7 +73,7 @@ class Verdict:
 
 
 def presented_chain(target: Target) -> list[bytes]:
-    """The certificates that a server shows, as DER, whatever they are worth; only the first on older Pythons.
+    """The certificates that a server shows, as DER, whatever they are worth.
 
     Errors: OSError (ssl.SSLError among them).
     """
@@ -84,9 +84,13 @@ def presented_chain(target: Target) -> list[bytes]:
         socket.create_connection((target.host, target.port), timeout=CONNECT_SECONDS) as raw,
         context.wrap_socket(raw, server_hostname=target.host) as secured,
     ):
-        chain = getattr(secured, "get_unverified_chain", None)
-        if chain is not None:
-            return list(chain())
+        public = getattr(secured, "get_unverified_chain", None)
+        if public is not None:
+            return list(public())
+        # Before Python 3.13, only the object behind it has the whole chain.
+        inner = getattr(getattr(secured, "_sslobj", None), "get_unverified_chain", None)
+        if inner is not None:
+            return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner() or ()]
         leaf = secured.getpeercert(binary_form=True)
         return [leaf] if leaf else []
 

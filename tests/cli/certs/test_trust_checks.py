@@ -29,12 +29,14 @@ from securelight.cli.certs.trust_checks import (
     presented_chain,
 )
 from securelight.cli.certs.trust_probe import MAXIMUM_CLIENTS, ProbeServer
+from securelight.pki.authority import ensure_authority
+from securelight.pki.key_files import prepare_directory
 from securelight.pki.trust_commands import change
 from securelight.pki.trust_java import JavaKeystore
 from securelight.pki.trust_nss import NssDatabase
 from securelight.pki.trust_probe import probe_pair
 from securelight.pki.trust_root import read_root
-from tests.certificates import TestCertificates, make_test_certificates
+from tests.certificates import make_test_certificates
 from tests.pki.trust_machine import (
     FAST_JAVA,
     make_keystore,
@@ -49,9 +51,18 @@ SETTINGS = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_
 """How each of them is told of another root without touching the machine's."""
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an authority as people have it, with an intermediate that servers show."""
+    directory = tmp_path_factory.mktemp("authority")
+    prepare_directory(directory)
+    ensure_authority(directory)
+    return directory / "ca.pem"
+
+
 @pytest.fixture
-def probe(certificates: TestCertificates) -> Iterator[ProbeServer]:
-    with ProbeServer(*probe_pair(certificates.ca.parent)) as running:
+def probe(authority: Path) -> Iterator[ProbeServer]:
+    with ProbeServer(*probe_pair(authority.parent)) as running:
         yield running
 
 
@@ -71,14 +82,14 @@ def closed_port() -> Iterator[int]:
 @pytest.mark.peer
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_trusts_whom_it_is_told_to_trust(
-    name: str, target: Target, certificates: TestCertificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, target: Target, authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which(name) is None:
         pytest.skip(f"there is no {name} here")
     stranger = make_test_certificates(tmp_path / "stranger").ca
     monkeypatch.setenv("HOME", str(tmp_path))
     answers = []
-    for root in (certificates.ca, stranger):
+    for root in (authority, stranger):
         for setting in SETTINGS:
             monkeypatch.setenv(setting, str(root))
         if name == "wget":  # GnuTLS or OpenSSL, by distribution; neither has a variable for both
@@ -99,21 +110,29 @@ def test_nobody_there_is_neither_trust_nor_refusal(name: str, closed_port: int) 
     assert verdict.trusted is None, verdict
 
 
-def test_python_with_a_bundle(target: Target, certificates: TestCertificates, tmp_path: Path, closed_port: int) -> None:
+def test_python_with_a_bundle(target: Target, authority: Path, tmp_path: Path, closed_port: int) -> None:
     stranger = make_test_certificates(tmp_path / "stranger").ca
     (tmp_path / "empty").touch()
-    assert ask_python(target, certificates.ca).trusted is True
+    assert ask_python(target, authority).trusted is True
     assert ask_python(target, stranger).trusted is False
     for bundle in (tmp_path / "empty", tmp_path / "missing"):
         assert ask_python(target, bundle).trusted is None
-    assert ask_python(Target("127.0.0.1", closed_port), certificates.ca).trusted is None
+    assert ask_python(Target("127.0.0.1", closed_port), authority).trusted is None
 
 
-def test_a_certificate_for_another_name_is_refused(probe: ProbeServer, certificates: TestCertificates) -> None:
-    verdict = ask_python(Target("127.0.0.2", probe.port), certificates.ca)
-    assert verdict.trusted is None, "the probe listens on one address only"
-    with ProbeServer(*(path.read_bytes() for path in certificates.pair)) as other:
-        assert ask_python(Target("localhost", other.port), certificates.ca).trusted is True
+def test_a_certificate_for_another_name_is_refused(authority: Path, tmp_path: Path) -> None:
+    shutil.copytree(authority.parent, tmp_path / "certs")
+    pair = make_test_certificates(tmp_path / "certs", ["other.test"]).pair
+    with ProbeServer(*(path.read_bytes() for path in pair)) as other:
+        verdict = ask_python(Target("localhost", other.port), authority)
+    assert verdict.trusted is False
+    assert "localhost" in verdict.detail
+
+
+def test_the_whole_chain_is_seen(target: Target, authority: Path) -> None:
+    chain = presented_chain(target)
+    assert len(chain) == 2
+    assert chain[1] == ssl.PEM_cert_to_DER_cert((authority.parent / "intermediate.pem").read_text())
 
 
 @needs_certutil
@@ -121,7 +140,7 @@ def test_a_certificate_for_another_name_is_refused(probe: ProbeServer, certifica
 def test_nss_trusts_whom_its_database_holds(
     with_vfyserv: bool,
     target: Target,
-    certificates: TestCertificates,
+    authority: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -138,7 +157,7 @@ def test_nss_trusts_whom_its_database_holds(
     assert refused.trusted is False
     assert "issuer is not recognized" in refused.detail
     assert (database.path / "cert9.db").read_bytes() == before, "to ask changes nothing"
-    for command in database.install(read_root(certificates.ca)):
+    for command in database.install(read_root(authority)):
         change(command)
     assert ask_nss(target, database, chain).trusted is True
 
@@ -151,12 +170,12 @@ def test_certutil_cannot_judge_what_is_no_certificate(tmp_path: Path) -> None:
 
 @needs_keytool
 def test_java_trusts_whom_its_keystore_holds(
-    target: Target, certificates: TestCertificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
+    target: Target, authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", FAST_JAVA)
     keytool = shutil.which("keytool") or ""
     stranger = make_test_certificates(tmp_path / "stranger").ca
-    ours = JavaKeystore(make_keystore(tmp_path / "ours.jks", certificates.ca), keytool)
+    ours = JavaKeystore(make_keystore(tmp_path / "ours.jks", authority), keytool)
     theirs = JavaKeystore(make_keystore(tmp_path / "theirs.jks", stranger), keytool)
     assert ask_java(target, ours).trusted is True
     refused = ask_java(target, theirs)
@@ -171,13 +190,13 @@ def test_java_trusts_whom_its_keystore_holds(
     not any(map(shutil.which, trust_checks.CHROMIUM_PROGRAMS)), reason="Chromium is not installed (Debian: chromium)"
 )
 def test_chromium_trusts_whom_the_database_of_its_user_holds(
-    target: Target, certificates: TestCertificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Target, authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     refused = ask_chromium(target)
     assert refused == Verdict(False, "a page in headless Chromium", "ERR_CERT_AUTHORITY_INVALID")
     database = NssDatabase(tmp_path / ".pki/nssdb", "Chromium")
-    for command in database.install(read_root(certificates.ca))[0 if not database.exists else 2 :]:
+    for command in database.install(read_root(authority))[0 if not database.exists else 2 :]:
         change(command)
     assert ask_chromium(target).trusted is True
 
@@ -201,9 +220,9 @@ def test_a_target_has_a_url(target: Target, url: str) -> None:
     assert target.url == url
 
 
-def test_the_probe_survives_strange_clients_and_stops_with_idle_ones(certificates: TestCertificates) -> None:
+def test_the_probe_survives_strange_clients_and_stops_with_idle_ones(authority: Path) -> None:
     with contextlib.ExitStack() as stack:
-        with ProbeServer(*probe_pair(certificates.ca.parent)) as probe:
+        with ProbeServer(*probe_pair(authority.parent)) as probe:
             address = ("127.0.0.1", probe.port)
             idle = [stack.enter_context(socket.create_connection(address, 15)) for _ in range(3)]
             with socket.create_connection(address, 15) as garbage, contextlib.suppress(ConnectionResetError):
@@ -215,16 +234,16 @@ def test_the_probe_survives_strange_clients_and_stops_with_idle_ones(certificate
         assert [one.recv(1) for one in idle] == [b"", b"", b""]
 
 
-def test_the_probe_takes_a_bounded_number_of_clients(certificates: TestCertificates) -> None:
-    with contextlib.ExitStack() as stack, ProbeServer(*probe_pair(certificates.ca.parent)) as probe:
+def test_the_probe_takes_a_bounded_number_of_clients(authority: Path) -> None:
+    with contextlib.ExitStack() as stack, ProbeServer(*probe_pair(authority.parent)) as probe:
         for _ in range(MAXIMUM_CLIENTS):
             stack.enter_context(socket.create_connection(("127.0.0.1", probe.port), 15))
         late = stack.enter_context(socket.create_connection(("127.0.0.1", probe.port), 15))
         assert late.recv(1) == b"", "closed at once"
 
 
-def test_the_probe_answers_with_its_token(probe: ProbeServer, certificates: TestCertificates) -> None:
-    context = ssl.create_default_context(cafile=str(certificates.ca))
+def test_the_probe_answers_with_its_token(probe: ProbeServer, authority: Path) -> None:
+    context = ssl.create_default_context(cafile=str(authority))
     with (
         socket.create_connection(("127.0.0.1", probe.port), 15) as raw,
         context.wrap_socket(raw, server_hostname="localhost") as client,
