@@ -15,7 +15,7 @@ import hpack
 import trio
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.case import Failed
 from securelight.conformance.http2_frames import PREFACE, code_name
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ MAXIMUM_FRAME_BYTES: Final = 1 << 20
 MAXIMUM_RECEIVED_FRAMES: Final = 100_000
 _REFUSALS: Final = frozenset({400, 411, 413, 414, 417, 421, 431})
 """Statuses by which a server shows that it has seen what is wrong; 404 and 405 have other reasons."""
+
+
+class TooLate(Failed):
+    """The request was answered in spite of a fault after its head: no failure if the server did not wait for it."""
 
 
 @dataclass(slots=True)
@@ -306,8 +310,10 @@ class Http2Client:
             barrier: False where a PING would be a fault itself (in an open header block), or would change the result.
             too_late: the server may have answered the request and be done with it before it sees the fault.
 
-        Returns what happened, in words. Errors: Failed; Skipped if it was too late.
+        Returns what happened, in words. Errors: Failed; TooLate.
         """
+        if not (accept.answered or accept.ignored):
+            self.credits = False  # credit for a stream that should not be there is a fault of its own
         if barrier:
             await self.barrier(stream_id)
         elif accept.goaway or accept.reset:
@@ -335,7 +341,7 @@ class Http2Client:
         if too_late and accept.refused and answer is not None and answer.status in _REFUSALS:
             return happened
         if too_late and accept.reset and not accept.answered and self.ended(stream_id):
-            raise Skipped(f"the server answers such a request before its end, so that it is too late: {happened}")
+            raise TooLate(f"expected {accept}, but {happened}")
         if answer is not None and answer.status:
             if accept.refused and answer.status >= 400:
                 return happened

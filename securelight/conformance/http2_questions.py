@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
 from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.http2_client import TooLate
 
 if TYPE_CHECKING:
     from securelight.conformance.case import Question
@@ -27,9 +28,26 @@ def sends(
     async def question(dial: Dial) -> str:
         client = await dial.http2(settings)
         await client.send(*build(client))
-        return await client.judge(accept, stream_id, barrier=barrier, too_late=too_late)
+        try:
+            return await client.judge(accept, stream_id, barrier=barrier, too_late=too_late)
+        except TooLate:
+            await _skip_if_early(dial, lambda one: build(one)[0])
+            raise
 
     return question
+
+
+async def _skip_if_early(dial: Dial, head: Callable[[Http2Client], bytes]) -> None:
+    """Find out on another connection whether the server answers a request after its head, without its end.
+
+    Errors: Skipped if it does, as it need not see what comes later.
+    """
+    client = await dial.http2()
+    await client.send(head(client))
+    await client.barrier(1)
+    await client.until(lambda: client.over or client.ended(1), client.silence_seconds)
+    if client.ended(1):
+        raise Skipped(f"the server answers such a request before its end: {client.situation(1)}")
 
 
 def writes(*pieces: bytes) -> Build:
@@ -135,6 +153,10 @@ def in_state(state: str, probe: Build, accept: Accept) -> Question:
         client, before = await STATES[state][1](dial)
         await client.send(*before, *probe(client))
         too_late = state in ("open", "reset")
-        return await client.judge(accept, 0 if state == "server-reset" else 1, too_late=too_late)
+        try:
+            return await client.judge(accept, 0 if state == "server-reset" else 1, too_late=too_late)
+        except TooLate:
+            await _skip_if_early(dial, lambda one: one.head(1, one.request(b"POST"), end=False))
+            raise
 
     return question
