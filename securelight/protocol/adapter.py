@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from securelight.model.errors import Http2Code
     from securelight.model.headers import Fields
+    from securelight.model.request import Peer
     from securelight.model.response import Response
     from securelight.protocol.events import Event
 
@@ -35,9 +36,13 @@ class ProtocolAdapter(Protocol):
             request is looked at only after the answer to the one before; HTTP/2: never).
         wants_input: False while HTTP/1.1 holds back bytes of a next request until the one before is answered: the
             connection then reads no more from the socket, so that the held bytes stay bounded. HTTP/2: always True.
+        peer: the other end, as requests say it. May be replaced before the first request, by one that differs in the
+            details of TLS only.
         cut: an HTTP/1 response was broken off: close without close_notify, or a body that ends with the connection
             would look whole. HTTP/2: always False.
     """
+
+    peer: Peer
 
     @property
     def closing(self) -> bool: ...  # noqa: D102 - see the class

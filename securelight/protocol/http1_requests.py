@@ -42,16 +42,34 @@ class Http1Requests(abc.ABC):
     """
 
     __slots__ = (
-        "_announced", "_continue_due", "_deaf", "_drained_bytes", "_draining", "_guard",
-        "_input_ended", "_keep_alive", "_known", "_limits", "_method", "_number", "_peer", "_request_ended",
-        "_response_begun", "_scheme", "_unseen", "_version", "closing", "cut", "open_streams",
+        "_announced",
+        "_continue_due",
+        "_deaf",
+        "_drained_bytes",
+        "_draining",
+        "_guard",
+        "_input_ended",
+        "_keep_alive",
+        "_known",
+        "_limits",
+        "_method",
+        "_number",
+        "_request_ended",
+        "_response_begun",
+        "_scheme",
+        "_unseen",
+        "_version",
+        "closing",
+        "cut",
+        "open_streams",
+        "peer",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, limits: Limits) -> None:
         self.closing = False
         self.cut = False
         self.open_streams = 0
-        self._peer = peer
+        self.peer = peer
         self._limits = limits
         self._scheme = b"https" if peer.tls.version else b"http"
         self._guard = Http1Guard(limits)
@@ -149,7 +167,7 @@ class Http1Requests(abc.ABC):
                 return
             method, target, fields = self._read_head(head)
             request = from_http1(
-                method, target, head.version, fields, number=self._number + 1, peer=self._peer, limits=self._limits,
+                method, target, head.version, fields, number=self._number + 1, peer=self.peer, limits=self._limits,
                 has_body=guard.in_body, length=head.length, scheme=self._scheme,
             )  # fmt: skip
         except Refusal as refusal:

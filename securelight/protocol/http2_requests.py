@@ -54,8 +54,18 @@ class Http2Requests(abc.ABC):
     """
 
     __slots__ = (
-        "_clock", "_failed", "_flood", "_known", "_last_stream_id", "_leaving", "_limits", "_owed_bytes", "_peer",
-        "_peer_left", "_streams", "_walk",
+        "_clock",
+        "_failed",
+        "_flood",
+        "_known",
+        "_last_stream_id",
+        "_leaving",
+        "_limits",
+        "_owed_bytes",
+        "_peer_left",
+        "_streams",
+        "_walk",
+        "peer",
     )  # fmt: skip
 
     validates = False
@@ -70,7 +80,7 @@ class Http2Requests(abc.ABC):
     """Never, as a stream that is broken off is reset."""
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._peer = peer
+        self.peer = peer
         self._limits = limits
         self._clock = clock
         self._flood = Flood(limits, clock)
@@ -195,7 +205,7 @@ class Http2Requests(abc.ABC):
             return
         try:
             request = from_http2(
-                fields, stream_id=stream_id, peer=self._peer, limits=self._limits, ended=ended,
+                fields, stream_id=stream_id, peer=self.peer, limits=self._limits, ended=ended,
                 validated=self.validates,
             )  # fmt: skip
         except StreamFault as fault:

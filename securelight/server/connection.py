@@ -43,7 +43,7 @@ class Connection(Turns):
     __slots__ = ("_drained_bytes", "_pace", "_peer")
 
     def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
-        super().__init__(service, sock)
+        super().__init__(service, sock, peer)
         self._peer = peer
         self._pace: Pace | None = None
         self._drained_bytes = 0
@@ -62,10 +62,9 @@ class Connection(Turns):
             return False
         self._opening = None
         self._active_at = monotonic()
-        self._peer = opening.peer(self._transport, self._peer)
         encrypted = self._transport.session is not None
-        factory = service.engines.http2 if self._peer.tls.alpn == "h2" else service.engines.http1
-        adapter = factory(self._peer, service.limits)
+        adapter = opening.adapter(self._transport)
+        self._peer = adapter.peer
         self._session = session = HttpSession(
             service, self, adapter, self._peer, service.sites if encrypted else service.plain_sites
         )

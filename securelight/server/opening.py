@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from securelight.model.request import Peer
+from securelight.model.request import Peer, TlsFacts
 from securelight.server.transport import PeerGone, Transport
 from securelight.tls.client_hello import Alert, ClientHelloReader, NeedMore, NotTls, PlainHttp, alert
 from securelight.tls.identity import alpn_fits
 from securelight.tls.session import TlsSession
 
 if TYPE_CHECKING:
+    from securelight.protocol.adapter import ProtocolAdapter
     from securelight.server.service import Service
+
+_EXPECTED = TlsFacts(version="TLS", alpn="h2")
+"""Before the handshake."""
 
 
 class Opening:
@@ -24,6 +28,7 @@ class Opening:
 
     Args:
         service: the listener's shared things.
+        peer: who is at the other end.
         started: time.monotonic() of the accept.
 
     Attributes:
@@ -31,10 +36,22 @@ class Opening:
         plain_bytes: what came on a connection that speaks plain HTTP.
     """
 
-    __slots__ = ("_asked_by", "_reader", "_server_name", "_service", "plain_bytes", "refused", "started")
+    __slots__ = (
+        "_adapter",
+        "_asked_by",
+        "_peer",
+        "_reader",
+        "_server_name",
+        "_service",
+        "plain_bytes",
+        "refused",
+        "started",
+    )
 
-    def __init__(self, service: Service, started: float) -> None:
+    def __init__(self, service: Service, peer: Peer, started: float) -> None:
         self._service = service
+        self._peer = peer
+        self._adapter: ProtocolAdapter | None = None
         self._reader: ClientHelloReader | None = ClientHelloReader(service.limits.client_hello_bytes)
         self._asked_by = self._server_name = ""
         self.started = started
@@ -91,6 +108,13 @@ class Opening:
                 assert identities is not None
                 context = identities.select(verdict.server_name)
                 self._asked_by = identities.asked_by(context)
+                if b"h2" in verdict.alpn:
+                    # What the client is going to speak. An engine that is made before the handshake has its large
+                    # buffers in fresh memory, which costs nothing until it is written to; made after it, they come to
+                    # lie where the handshake has been: 3 kB more for each idle connection.
+                    self._adapter = self._service.engines.http2(
+                        replace(self._peer, tls=_EXPECTED), self._service.limits
+                    )
                 transport.session = TlsSession(context, self._service.limits)
                 transport.session.feed(bytes(reader.received))
                 return True
@@ -101,7 +125,14 @@ class Opening:
         if last_words:
             transport.send(last_words)
 
-    def peer(self, transport: Transport, peer: Peer) -> Peer:
-        """`peer` with what the handshake settled."""
-        session = transport.session
-        return peer if session is None else replace(peer, tls=session.facts(self._server_name, self._asked_by))
+    def adapter(self, transport: Transport) -> ProtocolAdapter:
+        """The engine for what the handshake settled; its peer says what that was."""
+        service, session, peer = self._service, transport.session, self._peer
+        if session is not None:
+            peer = replace(peer, tls=session.facts(self._server_name, self._asked_by))
+        if peer.tls.alpn != "h2":
+            return service.engines.http1(peer, service.limits)
+        if self._adapter is None:
+            return service.engines.http2(peer, service.limits)
+        self._adapter.peer = peer
+        return self._adapter

@@ -14,6 +14,7 @@ import select
 import socket
 from time import monotonic
 
+from securelight.model.request import Peer
 from securelight.server.http_session import HttpSession
 from securelight.server.opening import Opening
 from securelight.server.service import Service
@@ -29,6 +30,7 @@ class Turns(abc.ABC):
     Args:
         service: what it shares with the others of its listener.
         sock: connected, non-blocking; owned from now on.
+        peer: who is at the other end; its TLS facts come with the handshake.
     """
 
     __slots__ = (
@@ -36,7 +38,7 @@ class Turns(abc.ABC):
         "_opening", "_out_bytes", "_reads_on", "_service", "_session", "_transport", "closed", "scheduled",
     )  # fmt: skip
 
-    def __init__(self, service: Service, sock: socket.socket) -> None:
+    def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
         self.closed = False
         self.scheduled = False
         self._reads_on = False
@@ -44,7 +46,7 @@ class Turns(abc.ABC):
         self._service = service
         self._active_at = monotonic()
         self._transport = Transport(sock)
-        self._opening: Opening | None = Opening(service, self._active_at)
+        self._opening: Opening | None = Opening(service, peer, self._active_at)
         self._session: HttpSession | None = None
         self._out_bytes = 0
         self._head_since = self._closing_since = 0.0

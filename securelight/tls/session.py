@@ -7,7 +7,9 @@ Owns the two BIOs and the bound on ciphertext that brings no plaintext (KeyUpdat
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
+from dataclasses import replace
 from time import time
 
 from securelight.model.errors import SecurelightError
@@ -156,14 +158,19 @@ class TlsSession:
             server_name: the SNI of the ClientHello.
             asked_by: the site for which a client certificate was asked for; empty if none was.
         """
-        cipher = self._tls.cipher()
-        certificate = self._tls.getpeercert(binary_form=True) if asked_by else None
-        return TlsFacts(
-            version=self._tls.version() or "",
-            cipher=cipher[0] if cipher else "",
-            server_name=server_name,
-            alpn=self._tls.selected_alpn_protocol() or "",
-            resumed=bool(self._tls.session_reused),
-            client_certificate=read_client_certificate(certificate) if certificate else None,
-            asked_by=asked_by,
-        )
+        tls = self._tls
+        cipher = tls.cipher()
+        certificate = tls.getpeercert(binary_form=True) if asked_by else None
+        facts = _common_facts(
+            tls.version() or "", cipher[0] if cipher else "", server_name, tls.selected_alpn_protocol() or "",
+            bool(tls.session_reused), asked_by,
+        )  # fmt: skip
+        return replace(facts, client_certificate=read_client_certificate(certificate)) if certificate else facts
+
+
+@functools.lru_cache(maxsize=128)
+def _common_facts(version: str, cipher: str, server_name: str, alpn: str, resumed: bool, asked_by: str) -> TlsFacts:
+    """One object for all connections of which these are true: a third of a kilobyte less for each."""
+    return TlsFacts(
+        version=version, cipher=cipher, server_name=server_name, alpn=alpn, resumed=resumed, asked_by=asked_by
+    )
