@@ -86,6 +86,14 @@ def permits(constraints: x509.NameConstraints | None, name: str) -> bool:
     )
 
 
+def not_permitted(constraints: x509.NameConstraints | None, wishes: Sequence[str]) -> list[str]:
+    """Which of these domains, addresses and networks are not, or not wholly, within the constraints.
+
+    Errors: CertificateError for what is none of them.
+    """
+    return [wish for wish in wishes if not _covers(constraints, wish)]
+
+
 def constraints_of(certificate: x509.Certificate) -> x509.NameConstraints | None:
     """Those in an authority's certificate; None if it has none."""
     try:
@@ -98,6 +106,20 @@ def describe_constraints(constraints: x509.NameConstraints) -> str:
     """The permitted names and networks in one line, for messages."""
     subtrees: Iterable[x509.GeneralName] = constraints.permitted_subtrees or ()
     return ", ".join(dict.fromkeys(str(one.value).removeprefix(".") for one in subtrees))
+
+
+def _covers(constraints: x509.NameConstraints | None, wish: str) -> bool:
+    text = _network(wish)
+    if not text or constraints is None:
+        domain = normal_name(wish).removeprefix("*.") if not text else ""
+        return constraints is None or (permits(constraints, domain) and permits(constraints, f"any.{domain}"))
+    network = ipaddress.ip_network(text)
+    ends = (str(network.network_address), str(network.broadcast_address))
+    return any(
+        all(_within(general_name(end), one) for end in ends)
+        for one in constraints.permitted_subtrees or ()
+        if isinstance(one, x509.IPAddress)
+    )
 
 
 def _network(text: str) -> str:

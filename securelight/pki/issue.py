@@ -231,7 +231,9 @@ def _refuse_strangers(authority: Authority, names: Sequence[str], subject: x509.
     for name in names:
         if not authority.permits(name):
             raise CertificateError(
-                name, f"is not a local name, and the local authority may sign for these alone: {authority.limits}"
+                name,
+                f"is not a local name, and the local authority may sign for these alone: {authority.limits} "
+                "(securelight certs ca --permit adds more)",
             )
     if any(isinstance(general_name(name), x509.DNSName) for name in names):
         return

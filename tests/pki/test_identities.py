@@ -94,7 +94,7 @@ def test_identities_are_names_uris_and_mail_addresses(text: str, identity: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["https://a.test", "HTTP://a.test", "a@", "@a.test", "a b@a.test", "a@*.test", "x://a b", "x://\0", "x" * 3000 + "@a",
+    ["https://a.test", "a@", "@a.test", "a b@a.test", "a@*.test", "x://a b", "x://\0", "x" * 3000 + "@a",
      "ü@a.test", "a@b@c.test", "://x"],
 )  # fmt: skip
 def test_what_is_no_identity_is_refused(text: str) -> None:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "ca": ("securelight.cli.certs.ca", "Make the local authority, or show it."),
+    "issue": ("securelight.cli.certs.issue", "Make a certificate for a server or a client."),
+    "list": ("securelight.cli.certs.list", "What was issued, and what expires."),
+    "inspect": ("securelight.cli.certs.inspect", "Read a certificate, and why clients would refuse it."),
+    "revoke": ("securelight.cli.certs.revoke", "Take a certificate back."),
+    "crl": ("securelight.cli.certs.crl", "Write the list of what was taken back."),
     "trust": ("securelight.cli.certs.trust", "Make this machine trust the local authority, and prove it."),
     "untrust": ("securelight.cli.certs.untrust", "Undo that."),
     "export": (
