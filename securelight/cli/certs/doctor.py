@@ -224,7 +224,7 @@ def _python_cure(trust: Callable[[str], str]) -> str:
 
 def _overridden(*names: str) -> str:
     """Why a client does not even look into the system's store."""
-    system = {bundle.resolve() for bundle in bundles()}
+    system = {place for bundle in bundles() for place in (bundle.resolve(), bundle.resolve().parent)}
     name = next((name for name in names if os.environ.get(name)), "")
     if not name or Path(os.environ[name]).resolve() in system:
         return ""
