@@ -29,7 +29,7 @@ Examples:
 \b
 Exit codes: 0 nothing to do, 1 the list cannot be made, 2 wrong usage,
             3 something expires within 30 days (--within), 4 something has expired.
-What was revoked or replaced does not count; a revocation list counts in its last week.
+What was revoked, replaced, or made expired on purpose does not count; a revocation list counts in its last week.
 """
 
 COLOURS: Final = {"expired": "red", "expiring": "yellow", "revoked": "red"}
@@ -59,8 +59,8 @@ def command(*, certs: Path, show_all: bool, within_days: float, quiet: bool, as_
 
 
 def exit_status(found: list[Record]) -> int:
-    """As the help says."""
-    states = {record.state for record in found}
+    """As the help says. What was made expired was wished for so."""
+    states = {record.state for record in found if record.entry is None or record.not_after > record.entry.issued}
     return EXIT_EXPIRED if "expired" in states else EXIT_EXPIRING if "expiring" in states else 0
 
 
