@@ -7,18 +7,20 @@ The exit code is for scripts: 0 nothing failed at the level asked for (--fail-on
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from securelight.conformance import baseline as baseline_file
 from securelight.conformance.case import Level, Outcome
-from securelight.conformance.reports import json_report, junit, text
+from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
 from securelight.conformance.results import Result, Run
 from securelight.conformance.runner import JOBS, Options, chosen, judge_sync, new_run
 from securelight.conformance.suites import Suite, load_suite, suite_names
 from securelight.conformance.target import TargetError, parse_target
 
+COMPARE = "compare"
+"""In the place of a URL: several servers follow, and are shown in one table."""
 UNREACHABLE = 3
 INTERRUPTED = 130
 LEVELS = {"must": Level.MUST, "should": Level.SHOULD}
@@ -28,7 +30,10 @@ Examples:
   securelight conform https://localhost:8443
   securelight conform https://localhost:8443 --suite h2 --suite hpack
   securelight conform https://localhost:8443 --only h2/6.9.1 --bytes
-  securelight conform https://localhost:8443 --json result.json --junit result.xml
+  securelight conform https://localhost:8443 --html report.html
+  securelight conform https://localhost:8443 --json result.json
+  securelight conform https://localhost:8443 --baseline result.json --junit result.xml
+  securelight conform compare https://localhost:8443 https://localhost:9443
   securelight conform --list
 
 Exit codes: 0 nothing failed, 1 something failed (see --fail-on), 2 wrong usage, 3 not reachable, 130 interrupted.
@@ -36,13 +41,18 @@ Exit codes: 0 nothing failed, 1 something failed (see --fail-on), 2 wrong usage,
 
 
 @click.command(epilog=EXAMPLES, short_help="Judge an HTTPS server by the RFCs.")
-@click.argument("urls", metavar="URL", nargs=-1)
+@click.argument("urls", metavar="[compare] URL...", nargs=-1)
 @click.option("--suite", "suite_options", multiple=True, type=click.Choice(suite_names()),
               help="Only this suite; may be given more than once.")  # fmt: skip
 @click.option("--only", multiple=True, metavar="ID",
               help="Only this case, or those of a section (h2/6.9.1); may be given more than once.")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all results as JSON.")
 @click.option("--junit", "junit_path", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+@click.option("--sarif", "sarif_path", type=click.Path(path_type=Path, dir_okay=False), help="Write SARIF 2.1.0.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write one page that tells everything.")  # fmt: skip
+@click.option("--baseline", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="An earlier JSON report, or a list of ids: what failed there does not count.")  # fmt: skip
 @click.option("--fail-on", type=click.Choice([*LEVELS, "never"]), default="must", show_default=True,
               help="Which failures make the exit code 1.")  # fmt: skip
 @click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -60,6 +70,9 @@ def command(
     only: tuple[str, ...],
     json_path: Path | None,
     junit_path: Path | None,
+    sarif_path: Path | None,
+    html_path: Path | None,
+    baseline: Path | None,
     fail_on: str,
     ca: Path | None,
     owned_hosts: tuple[str, ...],
@@ -69,6 +82,8 @@ def command(
 ) -> None:
     """Judge the server at URL by what the RFCs ask of it.
 
+    With the word compare before them, several servers are judged and shown in one table (--json writes all of it).
+
     Every case has its own connection and deadline. A certificate that is not trusted is reported and no obstacle.
     """
     suites = _suites(suite_options, only)
@@ -76,23 +91,38 @@ def command(
         for case in chosen(suites, only):
             click.echo(f"{case.id:<48} {case.level.name:<7} {case.title}")
         return
-    if len(urls) != 1:
-        raise click.UsageError("Name one server: securelight conform https://localhost:8443")
-    run = new_run(parse_target(urls[0]), suites)
+    compares = urls[:1] == (COMPARE,)
+    urls = urls[1:] if compares else urls
+    if not urls or (len(urls) > 1 and not compares):
+        raise click.UsageError("Name one server, as in https://localhost:8443, or several after the word compare.")
     options = Options(jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts))
-    progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes)
-    try:
-        judge_sync(run, options, progress)
-    except TargetError as error:
-        click.echo(str(error), err=True)
-        ctx.exit(UNREACHABLE)
-    finally:
-        progress.clear()
-    for line in text.summary(run, paint):
-        click.echo(line)
-    _write(json_path, json_report.render, run)
-    _write(junit_path, junit.render, run)
-    ctx.exit(exit_code(run, fail_on))
+    known = baseline_file.read(baseline) if baseline is not None else frozenset()
+    runs = [new_run(parse_target(url), suites) for url in urls]
+    for run in runs:
+        progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares)
+        try:
+            judge_sync(run, options, progress)
+        except TargetError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(UNREACHABLE)
+        finally:
+            progress.clear()
+        baseline_file.apply(run, known)
+        if run.interrupted:
+            break
+    if compares:
+        runs = [run for run in runs if run.results]
+        click.echo(comparison.render(runs), nl=False)
+        _write(json_path, comparison.render_json(runs))
+    else:
+        run = runs[0]
+        for line in text.summary(run, paint):
+            click.echo(line)
+        _write(json_path, json_report.render(run))
+        _write(junit_path, junit.render(run))
+        _write(sarif_path, sarif.render(run))
+        _write(html_path, html.render(run))
+    ctx.exit(max(exit_code(run, fail_on) for run in runs))
 
 
 def _suites(names: tuple[str, ...], only: tuple[str, ...]) -> list[Suite]:
@@ -116,9 +146,9 @@ def exit_code(run: Run, fail_on: str) -> int:
     return int(level is not None and bool(run.failures(level, new_only=True)))
 
 
-def _write(path: Path | None, render: Callable[[Run], str], run: Run) -> None:
+def _write(path: Path | None, report: str) -> None:
     if path is not None:
-        path.write_text(render(run), encoding="utf-8")
+        path.write_text(report, encoding="utf-8")
         click.echo(f"  written  {path}")
 
 
@@ -132,8 +162,9 @@ def paint(words: str, colour: str) -> str:
 class Progress:
     """Failures as they are found; on a terminal also a line that counts, always the last."""
 
-    def __init__(self, total: int, *, with_bytes: bool) -> None:
+    def __init__(self, total: int, *, with_bytes: bool, quiet: bool = False) -> None:
         self._total = total
+        self._quiet = quiet
         self._with_bytes = with_bytes
         self._done = 0
         self._live = sys.stderr.isatty()
@@ -141,7 +172,7 @@ class Progress:
     def __call__(self, result: Result) -> None:
         """One more result."""
         self._done += 1
-        if result.outcome is Outcome.FAILED:
+        if result.outcome is Outcome.FAILED and not self._quiet:
             self.clear()
             for line in text.failure_lines(result, paint, with_bytes=self._with_bytes):
                 click.echo(line)

@@ -16,6 +16,10 @@ ENHANCE_YOUR_CALM = Http2Code.ENHANCE_YOUR_CALM
 NO_ERROR = Http2Code.NO_ERROR
 
 
+REFUSALS = frozenset({400, 403, 405, 411, 413, 414, 417, 421, 431, 501, 505})
+"""Statuses by which a server refuses a request as such; 404 is none, as it comes of looking for the resource."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accept:
     """A set of right answers; `|` joins two.
@@ -24,7 +28,7 @@ class Accept:
         goaway: the error codes with which the connection may end. If there are any, it may also end without GOAWAY,
             which RFC 9113, section 5.4.1 only says SHOULD be sent (one case asks for it).
         reset: the error codes with which the stream may be reset.
-        refused: the request may be answered with a status of 400 or more.
+        refused: the request may be answered with one of REFUSALS.
         answered: the request may be answered as a good one.
         ignored: nothing need happen, and a new request on the connection must be answered.
     """
@@ -51,7 +55,7 @@ class Accept:
         if self.reset:
             parts.append(f"RST_STREAM ({_names(self.reset)})")
         if self.refused:
-            parts.append("a refusal (status 400 or more)")
+            parts.append("a refusal (status 400 or its like)")
         if self.answered:
             parts.append("an answer to the request")
         if self.ignored:

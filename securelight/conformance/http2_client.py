@@ -16,6 +16,7 @@ import trio
 
 from securelight.conformance import http2_frames as frames
 from securelight.conformance.case import Failed
+from securelight.conformance.http2_accept import REFUSALS
 from securelight.conformance.http2_frames import PREFACE, code_name
 
 if TYPE_CHECKING:
@@ -343,7 +344,7 @@ class Http2Client:
         if too_late and accept.reset and not accept.answered and self.ended(stream_id):
             raise TooLate(f"expected {accept}, but {happened}")
         if answer is not None and answer.status:
-            if accept.refused and answer.status >= 400:
+            if accept.refused and answer.status in REFUSALS:
                 return happened
             if accept.answered:
                 return await self._judge_answer(stream_id, answer, accept)
@@ -374,13 +375,14 @@ class Http2Client:
 
     def situation(self, stream_id: int = 0) -> str:
         """What has happened so far, in words."""
-        parts = [f"GOAWAY {code_name(code)} (last stream {last})" for last, code in self.goaways]
-        if stream_id in self.resets:
-            parts.append(f"RST_STREAM {code_name(self.resets[stream_id])} on stream {stream_id}")
+        parts = []
         answer = self.answers.get(stream_id)
         if answer is not None and (answer.status or answer.interim):
             whole = "" if answer.ended else ", not ended"
             parts.append(f"an answer with status {answer.status or answer.interim[-1]} on stream {stream_id}{whole}")
+        if stream_id in self.resets:
+            parts.append(f"RST_STREAM {code_name(self.resets[stream_id])} on stream {stream_id}")
+        parts += [f"GOAWAY {code_name(code)} (last stream {last})" for last, code in self.goaways]
         if self.wire.ended:
             parts.append(self.wire.end_words)
         return "; then ".join(parts) if parts else "nothing happened"
