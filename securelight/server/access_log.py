@@ -172,6 +172,8 @@ class AccessLog:
                 "serial": facts.certificate.serial,
                 "sha256": facts.certificate.fingerprint,
             }
+        if facts.refusal is not None:
+            values["refusal"] = facts.refusal.detail
         if facts.error_id:
             values["error_id"] = facts.error_id
         return msgspec.json.encode(values).decode() + "\n"

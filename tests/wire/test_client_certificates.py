@@ -412,6 +412,10 @@ def test_the_log_tells_who_it_was_and_why_not(caller: Caller, protocol: str, set
     ask(caller.open(protocol, "private.test", setting.alice), "open.test", path=mark + "x")
     line = json.loads(caller.server.wait_for_access(f'"{mark}x"'))
     assert (line["user"], "certificate" in line) == (None, False)
+    ask(caller.open(protocol, "open.test", setting.alice), "private.test", path=mark + "y")
+    line = json.loads(caller.server.wait_for_access(f'"{mark}y"'))
+    assert (line["status"], line["user"]) == (421, None)
+    assert line["refusal"] == "host 'private.test' on a connection for 'open.test'"
 
 
 def test_a_certificate_without_the_name_that_the_user_is_called_by(
