@@ -129,7 +129,7 @@ class ProxyCall:
                 finally:
                     endpoint.release(upstream)
             except UpstreamBroken as fault:
-                if not reused:
+                if not reused and not fault.unprocessed:
                     route.failed(endpoint, str(fault))
                 if not self._may_retry(fault) or retries >= route.retries or not route.budget.spend():
                     raise self._broken(str(fault)) from fault

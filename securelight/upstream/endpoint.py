@@ -12,6 +12,7 @@ from securelight.upstream.address import Resolver
 from securelight.upstream.faults import ConnectFailed
 from securelight.upstream.health import Health, HealthRules
 from securelight.upstream.http1_connection import Http1Connection
+from securelight.upstream.http2_connection import Http2Connections, Http2Exchange
 from securelight.upstream.pool import Pool
 from securelight.upstream.stream import TlsStream, connect
 
@@ -79,8 +80,12 @@ class Endpoint:
         self._rules = rules
         self._limits = limits
         self._resolver = Resolver(address, rules.resolve_seconds)
-        self._pool: Pool[Http1Connection] = Pool(
-            self._connect,
+        self._http2: Http2Connections | None = None
+        if address.scheme in ("h2", "h2c"):
+            scheme = "https" if address.scheme == "h2" else "http"
+            self._http2 = Http2Connections(self.open_stream, scheme, limits, rules.idle_seconds)
+        self._pool: Pool[Http1Connection | Http2Exchange] = Pool(
+            self._connect if self._http2 is None else self._http2.exchange,
             maximum=rules.maximum,
             idle_maximum=rules.idle_maximum,
             idle_seconds=rules.idle_seconds,
@@ -109,7 +114,7 @@ class Endpoint:
 
     def release(self, exchange: UpstreamExchange) -> None:
         """Nobody uses `exchange` any more. What is not whole is broken off."""
-        assert isinstance(exchange, Http1Connection)
+        assert isinstance(exchange, Http1Connection | Http2Exchange)
         self._pool.release(exchange, reusable=exchange.reusable)
 
     async def _connect(self) -> Http1Connection:
@@ -146,7 +151,16 @@ class Endpoint:
     def sweep(self) -> None:
         """Close connections that nobody needs."""
         self._pool.sweep()
+        if self._http2 is not None:
+            self._http2.sweep()
 
     def close(self) -> None:
         """Keep no connection from now on."""
         self._pool.close()
+        if self._http2 is not None:
+            self._http2.close()
+
+    def read_in(self, nursery: trio.Nursery | None) -> None:
+        """Where connections that several requests share are read from now on; None for nowhere."""
+        if self._http2 is not None:
+            self._http2.nursery = nursery

@@ -56,6 +56,8 @@ class UpstreamService:
         """Run until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
+                for endpoint in self._endpoints:
+                    endpoint.read_in(nursery)
                 if self._checks.path:
                     for endpoint in self._endpoints:
                         nursery.start_soon(self._check, endpoint)
@@ -66,6 +68,7 @@ class UpstreamService:
                         endpoint.sweep()
         finally:
             for endpoint in self._endpoints:
+                endpoint.read_in(None)
                 endpoint.close()
 
     async def _check(self, endpoint: Endpoint) -> None:

@@ -65,7 +65,9 @@ class PlainStream:
     async def receive(self) -> bytes:
         """What comes next; b"" at the end."""
         while True:
-            if not self._maybe_more:
+            if self._maybe_more:
+                await trio.lowlevel.checkpoint()  # a fast server does not hold the worker
+            else:
                 await trio.lowlevel.wait_readable(self.sock)
             try:
                 data = self.sock.recv(self._receive_bytes)

@@ -115,7 +115,7 @@ class RawUpstream:
         requests: what it understood, in order.
         raw: the bytes that each connection brought.
         proceed: set by a test to let a behaviour that waits go on.
-        ended: released each time a connection has ended.
+        ended: the numbers of the connections that have ended.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class RawUpstream:
         self.sent_bytes = 0
         self.proceed = threading.Event()
         self.reached = threading.Event()
-        self.ended = threading.Semaphore(0)
+        self.ended: set[int] = set()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept)
@@ -187,7 +187,7 @@ class RawUpstream:
                     break
         sock.close()
         self._open.discard(sock)
-        self.ended.release()
+        self.ended.add(number)
 
     def close(self) -> None:
         """End everything; connections that are still open are cut."""
