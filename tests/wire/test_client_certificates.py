@@ -402,20 +402,20 @@ def test_sessions_stay_bound_to_their_certificate_and_site(
 
 def test_the_log_tells_who_it_was_and_why_not(caller: Caller, protocol: str, setting: Setting) -> None:
     mark = f"/who?{protocol}"
-    ask(caller.open(protocol, "private.test", setting.alice), path=mark)
-    [line] = [json.loads(caller.server.wait_for_access(f'"{mark}"'))]
-    assert line["user"] == "alice smith"
-    assert line["certificate"]["subject"] == "CN=alice smith,O=Example"
-    assert line["certificate"]["serial"] == f"{setting.alice.certificate.serial_number:x}"
+    known = caller.open(protocol, "private.test", setting.alice)
+    ask(known, path=mark)
     ask(caller.open(protocol, "optional.test", setting.bob), path=mark + "o")
-    assert json.loads(caller.server.wait_for_access(f'"{mark}o"'))["user"] == "bob@a.test"
-    ask(caller.open(protocol, "private.test", setting.alice), "open.test", path=mark + "x")
-    line = json.loads(caller.server.wait_for_access(f'"{mark}x"'))
-    assert (line["user"], "certificate" in line) == (None, False)
+    ask(known, "open.test", path=mark + "x")
     ask(caller.open(protocol, "open.test", setting.alice), "private.test", path=mark + "y")
-    line = json.loads(caller.server.wait_for_access(f'"{mark}y"'))
-    assert (line["status"], line["user"]) == (421, None)
-    assert line["refusal"] == "host 'private.test' on a connection for 'open.test'"
+    last = json.loads(caller.server.wait_for_access(f'"{mark}y"'))
+    first, optional, open_site = (json.loads(caller.server.wait_for_access(f'"{mark}{end}"')) for end in ("", "o", "x"))
+    assert first["user"] == "alice smith"
+    assert first["certificate"]["subject"] == "CN=alice smith,O=Example"
+    assert first["certificate"]["serial"] == f"{setting.alice.certificate.serial_number:x}"
+    assert optional["user"] == "bob@a.test"
+    assert (open_site["status"], open_site["user"], "certificate" in open_site) == (200, None, False)
+    assert (last["status"], last["user"]) == (421, None)
+    assert last["refusal"] == "host 'private.test' on a connection for 'open.test'"
 
 
 def test_a_certificate_without_the_name_that_the_user_is_called_by(
