@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import trio
 
-from securelight.cli.certs.serve_root_page import POLICY, page
+from securelight.cli.certs.serve_root_page import POLICY, page, pairs
 from securelight.model.errors import ConfigError
 from securelight.pki.authority import CERTIFICATE_FILE
 from securelight.pki.trust_exports import mobile_config
@@ -142,6 +142,7 @@ def announcement(root: Root, sockets: Sequence[socket.socket], minutes: float, *
         *(f"  {click.style(url, fg='green', bold=True)}" for url in urls),
         "",
         f"  SHA-256 {root.sha256}",
+        f"  SHA-1   {pairs(root.sha1)} (Windows shows this one)",
         "  The page is not encrypted: what the device shows before it installs must be this fingerprint.",
     ]
     if local:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ PLATFORMS: Final = (
         (
             "Open the file, then Install Certificate, Current User.",
             "Place it in: Trusted Root Certification Authorities.",
-            "Windows shows a fingerprint (SHA-1) and asks: compare it with the second one above.",
+            "Windows shows a fingerprint (SHA-1) and asks: compare it with the one in the terminal.",
         ),
     ),
     (
@@ -116,13 +117,20 @@ def page(root: Root, facts: RootFacts) -> bytes:
 <p>This is the certificate of a local authority. A device that trusts it opens the HTTPS sites of whoever runs it
 without a warning. {limits} It is valid until {facts.not_after:%d %B %Y}.</p>
 <div class="fingerprint"><p>This page came without encryption: <strong>compare before you install.</strong> The
-fingerprint that your device shows must be the one in the terminal that gave you this address.</p>
-<p>SHA-256<br><code>{root.sha256}</code></p><p>SHA-1<br><code>{_pairs(root.sha1)}</code></p></div>
+fingerprint that your device shows must be the one in the terminal that gave you this
+address.</p>
+<p>SHA-256<br><code>{_breakable(root.sha256)}</code></p><p>SHA-1<br><code>{_breakable(pairs(root.sha1))}</code></p></div>
 <h2>On this device</h2>
 {platforms}</main>
 </html>
 """.encode()
 
 
-def _pairs(text: str) -> str:
+def pairs(text: str) -> str:
+    """Hex with colons, as devices show fingerprints."""
     return ":".join(text[start : start + 2] for start in range(0, len(text), 2))
+
+
+def _breakable(fingerprint: str) -> str:
+    """Lines may end after every fourth pair, and nowhere else."""
+    return re.sub(r"((?:[0-9A-F]{2}:){4})", r"\1<wbr>", fingerprint)

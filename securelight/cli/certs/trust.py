@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from securelight.cli.certs.options import passphrase_source
 from securelight.cli.certs.trust_steps import Wishes, run, store_options
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ Exit codes: 0 trusted by every store, 1 not by one of them, 2 wrong usage.
 
 @click.command(epilog=EXAMPLES, short_help="Make this machine trust the local authority, and prove it.")
 @store_options
-def command(*, certs: Path, kinds: tuple[str, ...], yes: bool, dry_run: bool, root: Path | None) -> None:
+def command(
+    *, certs: Path, passphrase_file: Path | None, kinds: tuple[str, ...], yes: bool, dry_run: bool, root: Path | None
+) -> None:
     """Make this machine's trust stores trust the local authority."""
-    sys.exit(run(certs, kinds, root, Wishes(trusted=True, yes=yes, dry_run=dry_run)))
+    wishes = Wishes(trusted=True, yes=yes, dry_run=dry_run, passphrase=passphrase_source(passphrase_file))
+    sys.exit(run(certs, kinds, root, wishes))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
 
+from securelight.cli.certs.options import certs_option, passphrase_option
 from securelight.cli.certs.trust_checks import Target, Verdict, ask_java, ask_nss, ask_python, presented_chain
 from securelight.cli.certs.trust_probe import ProbeServer
 from securelight.model.errors import CertificateError
@@ -28,6 +29,8 @@ from securelight.pki.trust_stores import KINDS, find_stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from securelight.pki.key_files import Passphrase
 
 Outcome = Literal["done", "already", "skipped", "failed", "would"]
 """`would`: a dry run. `skipped`: nothing could be done, and it was not asked for by name."""
@@ -62,18 +65,20 @@ class Wishes:
         trusted: what every store is to do in the end.
         yes: do not ask.
         dry_run: change nothing.
+        passphrase: that of the authority's keys, which sign what the proof needs.
     """
 
     trusted: bool
     yes: bool
     dry_run: bool
+    passphrase: Passphrase | None = None
 
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that both commands have."""
     options = (
-        click.option("--certs", type=click.Path(path_type=Path), default=Path("certs"), show_default=True,
-                     help="The folder of the authority."),
+        certs_option,
+        passphrase_option,
         click.option("--store", "kinds", type=CHOICES, multiple=True,
                      help="Only this kind of store; may be repeated. By default all that are found."),
         click.option("--yes", "-y", is_flag=True, help="Do not ask before sudo is used."),
@@ -107,7 +112,7 @@ def run(certs: Path, kinds: Sequence[str], root: Path | None, wishes: Wishes) ->
         target, why_not = None, ""
         if not wishes.dry_run:
             try:
-                probe = stack.enter_context(ProbeServer(*probe_pair(certs)))
+                probe = stack.enter_context(ProbeServer(*probe_pair(certs, wishes.passphrase)))
                 target = Target("localhost", probe.port)
             except CertificateError as error:
                 why_not = str(error)

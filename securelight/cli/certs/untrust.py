@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from securelight.cli.certs.options import passphrase_source
 from securelight.cli.certs.trust_steps import Wishes, run, store_options
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ Exit codes: 0 no store trusts it, 1 one still does, 2 wrong usage.
 
 @click.command(epilog=EXAMPLES, short_help="Make this machine forget the local authority.")
 @store_options
-def command(*, certs: Path, kinds: tuple[str, ...], yes: bool, dry_run: bool, root: Path | None) -> None:
+def command(
+    *, certs: Path, passphrase_file: Path | None, kinds: tuple[str, ...], yes: bool, dry_run: bool, root: Path | None
+) -> None:
     """Take the local authority out of this machine's trust stores."""
-    sys.exit(run(certs, kinds, root, Wishes(trusted=False, yes=yes, dry_run=dry_run)))
+    wishes = Wishes(trusted=False, yes=yes, dry_run=dry_run, passphrase=passphrase_source(passphrase_file))
+    sys.exit(run(certs, kinds, root, wishes))

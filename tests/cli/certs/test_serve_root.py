@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner
+from hypothesis import given, settings, strategies as st
 
 from securelight.cli.certs import serve_root, serve_root_page
 from securelight.cli.certs.serve_root import (
@@ -29,6 +30,7 @@ from securelight.cli.certs.serve_root import (
     respond,
     serve,
 )
+from securelight.cli.certs.serve_root_page import pairs
 from securelight.cli.main import main
 from securelight.pki.trust_facts import RootFacts, root_facts
 from securelight.pki.trust_root import Root, certificates_in, read_root
@@ -113,8 +115,10 @@ def test_the_certificate_is_there_in_every_form(server: Running, root: Root) -> 
 
 def test_the_terminal_and_the_page_show_the_same_fingerprint(server: Running, root: Root) -> None:
     _head, body = server.fetch(get(b"/"))
-    assert root.sha256 in server.said
-    assert root.sha256 in body.decode()
+    page = body.decode().replace("<wbr>", "")
+    for fingerprint in (root.sha256, pairs(root.sha1)):
+        assert fingerprint in server.said
+        assert fingerprint in page
     assert "must be this fingerprint" in server.said
 
 
@@ -163,6 +167,19 @@ def test_nothing_else_is_answered(request_bytes: bytes, status: bytes, server: R
     assert head.split(b" ")[1] == status
     assert root.der not in body
     assert b"PRIVATE" not in body
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\r\n\r\n", b" HTTP/1.1\r\n\r\n"]))
+@settings(max_examples=200)
+def test_whatever_comes_is_answered_with_what_there_is(start: bytes, end: bytes) -> None:
+    answers = {b"/": (b"text/html", b"the page"), b"/ca.pem": (b"text/plain", b"the root")}
+    for method in (b"", b"GET ", b"HEAD /"):
+        response, path = respond(method + start + end, answers)
+        head, separator, body = response.partition(b"\r\n\r\n")
+        assert separator
+        assert re.match(rb"HTTP/1\.1 (200|400|404|405|431) ", head)
+        assert (path != "") == head.startswith(b"HTTP/1.1 200 ")
+        assert body in (b"", b"the page", b"the root") or re.fullmatch(rb"4\d\d [A-Za-z ]+\n", body)
 
 
 def test_it_is_bound_where_told_and_nowhere_else(server: Running) -> None:

@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from securelight.cli.certs import trust_steps
 from securelight.cli.main import main
 from securelight.pki import trust_system
+from securelight.pki.authority import AuthorityWish, ensure_authority
+from securelight.pki.key_files import prepare_directory
 from securelight.pki.trust_probe import probe_pair
 from tests.certificates import TestCertificates, make_test_certificates
 from tests.pki.trust_machine import (
@@ -179,7 +181,7 @@ def test_a_root_that_is_there_but_not_believed_is_found_out(
 ) -> None:
     """The bundle holds it, and yet the handshake fails: it is the handshake that counts."""
     other = make_test_certificates(tmp_path / "other")
-    monkeypatch.setattr(trust_steps, "probe_pair", lambda directory: probe_pair(other.ca.parent))
+    monkeypatch.setattr(trust_steps, "probe_pair", lambda *arguments: probe_pair(other.ca.parent))
     result = run(machine, "--store", "system")
     assert result.exit_code == 1
     assert rows(result)["system (Debian)"][0] == "failed"
@@ -197,6 +199,23 @@ def test_without_the_key_the_root_is_trusted_all_the_same(machine: Machine, tmp_
     assert result.exit_code == 0
     assert rows(result)["system (Debian)"] == ("done", "added")
     assert "Not proved with handshakes" in result.stderr
+
+
+@needs_debian
+def test_keys_with_a_passphrase_prove_it_once_that_is_given(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs = tmp_path / "protected"
+    prepare_directory(certs)
+    ensure_authority(certs, wish=AuthorityWish(passphrase=b"correct horse"))
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    arguments = ["certs", "trust", "--certs", str(certs), "--root", str(machine.root), "--store", "system"]
+    without = CliRunner().invoke(main, arguments)
+    given = CliRunner().invoke(main, [*arguments, "--passphrase-file", str(tmp_path / "passphrase")])
+    assert without.exit_code == given.exit_code == 0
+    assert "Not proved with handshakes" in without.stderr
+    assert "passphrase" in without.stderr
+    assert "trusted in a handshake with Python's ssl" in rows(given)["system (Debian)"][1]
 
 
 def test_it_says_what_the_authority_may_vouch_for(machine: Machine) -> None:
