@@ -233,14 +233,12 @@ class ProxyCall:
         fields = self._response_fields(head)
         status = head.status
         if request.method == "HEAD" or status in BODYLESS_STATUSES or not head.has_body:
-            scope.deadline = self._total_deadline
             body = PUSHED_BODY if head.length is None and status not in BODYLESS_STATUSES else b""
             await exchange.respond(Response(status, tuple(fields), body, content_length=head.length))
             self._answered = self._begun = True
             return
         data = upstream.take()
         if upstream.whole and not upstream.trailers:
-            scope.deadline = self._total_deadline
             await exchange.respond(Response(status, tuple(fields), data))
             self._answered = self._begun = True
             return

@@ -157,12 +157,12 @@ def with_own_location(fields: list[Field], own_urls: tuple[bytes, ...], prefix: 
     for index, (name, value) in enumerate(fields):
         if name != b"location":
             continue
+        path = value
         for url in own_urls:
             if value.startswith(url) and value[len(url) : len(url) + 1] in (b"", b"/", b"?", b"#"):
-                rest = value[len(url) :]
-                fields[index] = (name, prefix + (rest if rest[:1] == b"/" else b"/" + rest))
+                path = b"/" + value[len(url) :].lstrip(b"/")  # two slashes would begin another host
                 break
-        else:
-            if prefix and value[:1] == b"/" and value[1:2] != b"/":
-                fields[index] = (name, prefix + value)
+        if prefix and path[:1] == b"/" and path[1:2] != b"/" and path != prefix and not path.startswith(prefix + b"/"):
+            path = prefix + path
+        fields[index] = (name, path)
     return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,6 +129,23 @@ def endless(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> b
     return False
 
 
+def trickle(_upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    conversation.sock.settimeout(0.1)
+    while True:  # until the proxy has had enough
+        conversation.send("1\r\nx\r\n")
+        with contextlib.suppress(TimeoutError):
+            if not conversation.sock.recv(1):
+                return False
+
+
+def deaf(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    upstream.reached.set()
+    upstream.proceed.wait(20)
+    conversation.wait_for_end()
+    return False
+
+
 def redirect(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
     conversation.answer(b"", f"Location: {upstream.url}/login?a=b", status="302 Found")
     return True
@@ -136,7 +154,7 @@ def redirect(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> 
 BEHAVIOURS = {
     "/": hello, "/echo": echo, "/head-with-body": head_with_body, "/two-answers": two_answers, "/old": old,
     "/silent": silent, "/stalled": stalled, "/early": early, "/hints": hints, "/events": events, "/endless": endless,
-    "/redirect": redirect, **dict.fromkeys(ANSWERS, canned),
+    "/redirect": redirect, "/trickle": trickle, "/deaf": deaf, **dict.fromkeys(ANSWERS, canned),
 }  # fmt: skip
 
 
@@ -181,6 +199,15 @@ strip_prefix = true
 [site.route.proxy.timeouts]
 first_byte_seconds = 0.5
 idle_seconds = 0.5
+
+[[site.route]]
+path = "/bounded"
+[site.route.proxy]
+upstreams = ["{url}"]
+strip_prefix = true
+
+[site.route.proxy.timeouts]
+total_seconds = 0.7
 """
 
 
@@ -428,3 +455,26 @@ def test_a_client_that_goes_takes_its_upstream_connection_with_it(dial: Dial, re
     client.close()
 
     wait_until(lambda: connection in relay.ended, 15)
+
+
+def test_a_byte_now_and_then_ends_with_the_time_for_all_of_it(client: Client) -> None:
+    answer = client.request("GET", "/bounded/trickle")
+
+    assert (answer.status, set(answer.body)) == (200, {ord("x")})
+    assert answer.reset is not None
+
+
+def test_an_upload_that_nobody_takes_is_not_taken_from_the_client(dial: Dial, relay: RawUpstream) -> None:
+    relay.reached.clear()
+    relay.proceed.clear()
+    client = dial.h1()
+    client.send(f"POST /hasty/deaf HTTP/1.1\r\nHost: {client.host}\r\nContent-Length: {1 << 30}\r\n\r\n".encode())
+    assert relay.reached.wait(15)
+    sent = 0
+    with contextlib.suppress(OSError):  # the answer, and with it the end, comes while we still send
+        while sent < 1 << 30:
+            client.send(PIECE)
+            sent += len(PIECE)
+    relay.proceed.set()
+
+    assert sent < 64 << 20  # what the kernel's buffers of four sockets hold
