@@ -35,7 +35,7 @@ class ProbeServer:
         key: PEM.
 
     Attributes:
-        port: on 127.0.0.1.
+        port: on 127.0.0.1, and on ::1 where that is to be had, since clients differ in which they try.
         token: what the page says; a client that shows it has accepted the certificate.
     """
 
@@ -43,37 +43,44 @@ class ProbeServer:
         self.token = secrets.token_hex(16)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         load_into(self._context, chain, key)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listeners = [socket.create_server(("127.0.0.1", 0))]
+        self.port: int = self._listeners[0].getsockname()[1]
+        with contextlib.suppress(OSError):
+            self._listeners.append(socket.create_server(("::1", self.port), family=socket.AF_INET6))
         self._clients: dict[threading.Thread, ssl.SSLSocket] = {}
-        self._accepting = threading.Thread(target=self._accept, name="trust-probe", daemon=True)
+        self._accepting = [
+            threading.Thread(target=self._accept, args=(listener,), name="trust-probe", daemon=True)
+            for listener in self._listeners
+        ]
 
     def __enter__(self) -> ProbeServer:
-        self._accepting.start()
+        for thread in self._accepting:
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Wakes accept(), which close() alone does not; the same for a browser's connections that it never used.
-        for waiting in (self._listener, *list(self._clients.values())):
+        for listener, thread in zip(self._listeners, self._accepting, strict=True):
+            # Wakes accept(), which close() alone does not.
             with contextlib.suppress(OSError):
-                waiting.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        self._listener.close()
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            listener.close()
+        # A browser keeps connections that it never uses.
         for thread, client in list(self._clients.items()):
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
             thread.join()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                connection, _address = self._listener.accept()
+                connection, _address = listener.accept()
             except OSError:
                 return
-            for thread in [thread for thread in self._clients if not thread.is_alive()]:
-                del self._clients[thread]
+            for thread in [thread for thread in list(self._clients) if not thread.is_alive()]:
+                self._clients.pop(thread, None)
             if len(self._clients) >= MAXIMUM_CLIENTS:
                 connection.close()
                 continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,8 @@ def run(certs: Path, kinds: Sequence[str], root: Path | None, wishes: Wishes) ->
         click.echo(f"Not proved with handshakes: {why_not}", err=True)
     if wishes.trusted and any(row.outcome == "done" for row in rows):
         click.echo("Programs that are running notice after a restart.")
+    if wishes.trusted and "microsoft" in platform.release().lower():
+        click.echo("Windows around this WSL has stores of its own: securelight certs export --for wsl2")
     return 1 if any(row.outcome == "failed" for row in rows) else 0
 
 

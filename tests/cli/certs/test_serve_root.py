@@ -316,8 +316,8 @@ def test_an_authority_without_limits_is_told_to_be_one(root: Root, certificates:
 def test_an_address_that_cannot_be_used_is_one_line(
     listen: str, status: int, said: str, certificates: TestCertificates
 ) -> None:
-    arguments = ["certs", "serve-root", "--certs", str(certificates.ca.parent), "--listen", listen]
-    result = CliRunner().invoke(main, arguments)
+    arguments = ["certs", "serve-root", "--certs", str(certificates.ca.parent), "--minutes", "0.01"]
+    result = CliRunner().invoke(main, [*arguments, "--listen", listen])
     assert result.exit_code == status
     assert said in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from collections.abc import Sequence
@@ -250,6 +251,21 @@ def test_a_machine_without_stores_says_what_to_install(tmp_path: Path, machine: 
     assert result.exit_code == 1
     assert "No trust store was found here (system)." in result.stderr
     assert "ca-certificates" in result.stderr
+
+
+def test_under_sudo_it_says_that_browsers_belong_to_somebody_else(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_steps, "is_superuser", lambda: True)
+    assert "Run this as yourself" not in run(machine, "--dry-run").stderr
+    monkeypatch.setenv("SUDO_USER", "somebody")
+    assert "Run this as yourself" in run(machine, "--dry-run").stderr
+
+
+def test_in_wsl_it_says_how_windows_gets_to_know(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "wsl2" not in run(machine, "--dry-run").stdout
+    monkeypatch.setattr(platform, "release", lambda: "6.6.87.2-microsoft-standard-WSL2")
+    assert "securelight certs export --for wsl2" in run(machine, "--dry-run").stdout
 
 
 def test_an_unknown_store_is_wrong_usage(machine: Machine) -> None:
