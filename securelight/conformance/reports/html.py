@@ -44,13 +44,14 @@ def render(run: Run) -> str:
     body += [_table(suite, run.of(suite.name)) for suite in suites]
     body.append(f"<footer>Made by securelight {escape(__version__)}</footer>")
     title = f"Conformance of {escape(run.target.authority)}"
-    return (
+    page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(body)
         + "\n</main></body></html>\n"
     )
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _head(run: Run) -> str:

@@ -34,17 +34,22 @@ def failure_lines(result: Result, paint: Paint, *, with_bytes: bool = False) -> 
         *_wrapped(result.words),
     ]
     if with_bytes:
-        lines += [f"      {line}" for entry in result.entries for line in entry.line().splitlines()]
+        lines += [f"      {printable(line)}" for entry in result.entries for line in entry.line().splitlines()]
     return lines
 
 
+def printable(text: str) -> str:
+    """Without what could steer a terminal: servers choose some of the words."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="      ")
+    return textwrap.wrap(printable(text), _WIDTH, initial_indent="    ", subsequent_indent="      ")
 
 
 def summary(run: Run, paint: Paint) -> list[str]:
     """The table by suite, the notes, and the verdict."""
-    lines = ["", f"{paint(run.target.url, 'bold')}{f'  ({run.server})' if run.server else ''}", ""]
+    lines = ["", f"{paint(run.target.url, 'bold')}{f'  ({printable(run.server)})' if run.server else ''}", ""]
     lines.append(paint(f"  {'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'score':>8}", "dim"))
     for suite in run.suites:
         results = run.of(suite.name)
@@ -59,7 +64,7 @@ def summary(run: Run, paint: Paint) -> list[str]:
         lines.append(paint(row, colour))
     counts = tally(run.results)
     lines.append("")
-    lines += [line for note in run.notes for line in textwrap.wrap(note, _WIDTH, initial_indent="  note  ",
+    lines += [line for note in run.notes for line in textwrap.wrap(printable(note), _WIDTH, initial_indent="  note  ",
                                                                    subsequent_indent="        ")]  # fmt: skip
     if run.interrupted:
         lines.append(paint("  Interrupted: the other cases were not asked.", "yellow"))

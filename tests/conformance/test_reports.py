@@ -1,0 +1,182 @@
+"""The reports: each can be read by what it is for, and says what has failed, hostile bytes included."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+import trio
+
+from securelight.conformance import baseline
+from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
+from securelight.conformance.results import score
+from securelight.conformance.target import TargetError
+from tests.conformance.http2_server import serve
+from tests.conformance.support import judged, make_case, one_suite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from securelight.conformance.dial import Dial
+    from securelight.conformance.results import Run
+
+HOSTILE = '<script>alert(1)</script> & \x00\x1b[31m \ud800 "quotes"'
+
+
+async def good(dial: Dial) -> str:
+    return await (await dial.http2()).works()
+
+
+async def bad(dial: Dial) -> str:
+    await (await dial.http2()).works()
+    raise Failed(HOSTILE)
+
+
+async def idle(_dial: Dial) -> str:
+    raise Skipped("no question")
+
+
+async def right(stream: trio.abc.Stream) -> None:
+    await serve(stream, frozenset())
+
+
+@pytest.fixture
+def run() -> Run:
+    cases = [make_case(good, "good"), make_case(bad, "bad"), make_case(idle, "idle")]
+    return trio.run(judged, one_suite(cases), right)
+
+
+def test_json_holds_everything(run: Run) -> None:
+    found = json.loads(json_report.render(run))
+    assert found["suites"] == [{"name": "h2", "title": "A suite", "score": 50, "passed": 1, "failed": 1, "skipped": 1}]
+    assert [case["outcome"] for case in found["cases"]] == ["passed", "failed", "skipped"]
+    assert found["cases"][1]["words"] == HOSTILE
+    assert found["cases"][1]["transcript"][0]["hex"] == b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".hex()
+    assert found["server"] == "small"
+
+
+def test_junit_is_xml_with_a_failure_for_each(run: Run) -> None:
+    tree = ElementTree.fromstring(junit.render(run).encode())
+    [suite] = tree.findall("testsuite")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
+    [failure] = suite.iter("failure")
+    assert "<script>" in (failure.get("message") or "")
+    assert "50 52 49 20" in (failure.text or "")
+
+
+def test_sarif_names_the_rule_and_the_place(run: Run) -> None:
+    found = json.loads(sarif.render(run))
+    [one] = found["runs"]
+    assert [rule["id"] for rule in one["tool"]["driver"]["rules"]] == ["h2/1.1/bad"]
+    [result] = one["results"]
+    assert (result["ruleId"], result["level"], result["baselineState"]) == ("h2/1.1/bad", "error", "new")
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "http://127.0.0.1/"
+
+
+class Page(HTMLParser):
+    """Looks for what is open at the end, and for what would be loaded from elsewhere."""
+
+    EMPTY = frozenset({"meta", "br"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag in ("script", "img", "link", "iframe") or "src" in dict(attrs):
+            self.loads.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_loads_nothing_and_runs_nothing(run: Run) -> None:
+    source = html.render(run)
+    source.encode()
+    page = Page(source)
+    assert page.open == []
+    assert page.loads == []
+    assert "url(" not in source
+    assert "Why &lt;b&gt;it&lt;/b&gt; matters" in source
+    assert "The cure" in source
+    assert "50 52 49 20 2a" in source
+    assert "<b>50</b>" in source
+
+
+def test_the_page_of_a_run_without_failures_says_so(run: Run) -> None:
+    run.results = run.results[:1]
+    source = html.render(run)
+    assert "Nothing failed." in source
+    assert "<b>100</b>" in source
+    Page(source)
+
+
+def test_the_summary_counts_by_suite_and_by_level(run: Run) -> None:
+    lines = text.summary(run, text.plain)
+    assert any(re.fullmatch(r"  h2 +1 +1 +1 +50 %", line) for line in lines)
+    assert any("1 passed, 1 failed (1 MUST, 0 SHOULD), 1 skipped" in line for line in lines)
+
+
+def test_hostile_words_cannot_steer_the_terminal(run: Run) -> None:
+    [failure] = run.failures()
+    assert "\x1b" not in "\n".join(text.failure_lines(failure, text.plain, with_bytes=True))
+
+
+def test_a_score_of_100_means_that_nothing_failed(run: Run) -> None:
+    many = [run.results[0]] * 500 + [run.results[1]]
+    assert score(many) == 99
+    assert score(run.results[:1]) == 100
+    assert score(run.results[2:]) is None
+
+
+@pytest.mark.parametrize("form", ["json", "list"])
+def test_what_the_baseline_knows_does_not_count(run: Run, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "baseline"
+    path.write_text(json_report.render(run) if form == "json" else "# argued below\nh2/1.1/bad  # because\n\n")
+    assert baseline.read(path) == {"h2/1.1/bad"}
+    baseline.apply(run, baseline.read(path))
+    assert len(run.failures()) == 1
+    assert run.failures(new_only=True) == []
+    assert ElementTree.fromstring(junit.render(run).encode()).find(".//failure") is None
+    assert json.loads(sarif.render(run))["runs"][0]["results"][0]["baselineState"] == "unchanged"
+    assert "(1 MUST, 0 SHOULD; 1 known)" in "\n".join(text.summary(run, text.plain))
+
+
+def test_what_is_cured_can_leave_the_baseline(run: Run) -> None:
+    baseline.apply(run, frozenset({"h2/1.1/good"}))
+    assert "The baseline can be shortened, as these pass now: h2/1.1/good." in run.notes
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"cases": 3}', b'{"cases": [1]}', b"\xff\xfe"])
+def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "baseline"
+    path.write_bytes(content)
+    with pytest.raises(TargetError, match="neither a JSON report nor a list of ids"):
+        baseline.read(path)
+
+
+def test_servers_side_by_side(run: Run) -> None:
+    lines = comparison.render([run, run]).splitlines()
+    assert lines[0].count("small") == 2
+    assert "50 % (1 passed, 1 failed, 1 skipped)" in lines[2]
+    assert lines[-1].count("**failed**") == 2
+    assert len(json.loads(comparison.render_json([run, run]))["runs"]) == 2
+
+
+def test_a_partial_run_is_whole_in_every_form(run: Run) -> None:
+    run.interrupted = True
+    run.results = run.results[:2]
+    assert json.loads(json_report.render(run))["interrupted"] is True
+    assert "interrupted" in html.render(run)
+    ElementTree.fromstring(junit.render(run).encode())
+    assert json.loads(sarif.render(run))["runs"][0]["invocations"][0]["executionSuccessful"] is False
+    assert any("Interrupted" in line for line in text.summary(run, text.plain))
