@@ -192,9 +192,9 @@ class HttpSession:
         self.streams[request.stream_id] = stream
         self._tasks += 1
         if isinstance(work, Response):
-            self.service.nursery.start_soon(stream.run_body, work)
+            self.service.runners.start_soon(stream, stream.run_body, work)
         else:
-            self.service.nursery.start_soon(stream.run_outcome, work)
+            self.service.runners.start_soon(stream, stream.run_outcome, work)
 
     def _refused(self, event: RequestRefused) -> None:
         stream = self.streams.get(event.stream_id)

@@ -14,6 +14,7 @@ from securelight.server.access_log import AccessLog
 from securelight.server.deadlines import Wheel
 from securelight.server.fence import Fence
 from securelight.server.reactor import Reactor
+from securelight.server.stream_runners import StreamRunners
 from securelight.tls.identity import IdentityTable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Service:
         plain_sites: what requests over plain HTTP get: redirects to https.
         engines: the protocol adapters.
         identities: TLS contexts by name; None on a plain HTTP port.
-        access_log, fence, reactor, wheel, nursery, threads: see their modules.
+        access_log, fence, reactor, wheel, nursery, runners, threads: see their modules.
         connections: those that are open.
     """
 
@@ -44,6 +45,7 @@ class Service:
     reactor: Reactor
     wheel: Wheel
     nursery: trio.Nursery
+    runners: StreamRunners
     threads: trio.CapacityLimiter
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False

@@ -1,14 +1,15 @@
-"""One request that has to wait: its task, its cancel scope, and what its handler sees of it (pipeline/exchange).
+"""One request that has to wait: its work, and what its handler sees of it (pipeline/exchange).
 
-A Stream belongs to its connection's session, which feeds it body events and cancels it when the client goes. The task
-runs in the listener's nursery and never lets an exception out: Refusal becomes an error page, our own failures go
-through the fence, and where the answer has begun already the stream is broken off so that the client sees an error.
+A Stream belongs to its connection's session, which feeds it body events and cancels it when the client goes. It is run
+by one of the listener's runners (stream_runners) and never lets an exception out: Refusal becomes an error page, our
+own failures go through the fence, and where the answer has begun already the stream is broken off so that the client
+sees an error.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -80,7 +81,8 @@ class Stream:
         self.request = request
         self.facts = facts
         self.started = started
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope | None = None
+        """What cancels the work, while it runs; set by the runner."""
         self.writer = Gate()
         self.pace = Pace()
         self.sent_bytes = 0
@@ -136,12 +138,14 @@ class Stream:
         self.gone = True
         if self._disconnected is not None:
             self._disconnected.set()
-        self.scope.cancel()
+        if self.scope is not None:
+            self.scope.cancel()
 
     def give_up(self) -> None:
         """The handler has taken longer than limits.handler_seconds: 504, or a broken answer if one has begun."""
         self._overdue = True
-        self.scope.cancel()
+        if self.scope is not None:
+            self.scope.cancel()
 
     def too_slow(self, now: float) -> Refusal | None:
         """Whether the client sends its body too slowly; only the time that its handler waits for it counts."""
@@ -255,30 +259,38 @@ class Stream:
     async def run_outcome(self, outcome: Outcome) -> None:
         """Wait for the outcome's answer and send it. The task's main function; never raises but for cancellation."""
         self._outcome = outcome
-        await self._run(lambda: self._resolve_and_answer(outcome))
+        await self._run(self._resolve_and_answer(outcome))
 
     async def run_body(self, response: Response) -> None:
         """Send an answer whose body has to be waited for. The task's main function, as above."""
-        await self._run(lambda: self._answer(response))
+        await self._run(self._answer(response))
 
-    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Coroutine[None, None, None]) -> None:
         """The fence: whatever happens in `work`, or in telling the client of it, ends with this stream."""
         try:
-            with self.scope:
-                try:
-                    await work()
-                except Refusal as refusal:
-                    await self._refused(refusal)
-                except Exception as error:
-                    self._failed(error)
-            if self._overdue and not self.gone and not self.begun:
-                self._begin_error(Refusal(504, "The application took too long."))
+            try:
+                await work
+            except Refusal as refusal:
+                await self._refused(refusal)
+            except Exception as error:
+                self._failed(error)
         except Exception as error:
             self._session.service.fence.report(error, "ending a stream")
         finally:
+            if self._overdue:
+                self._too_late()
             self._session.stream_done(self)
 
+    def _too_late(self) -> None:
+        try:
+            if not self.gone and not self.begun:
+                self._begin_error(Refusal(504, "The application took too long."))
+        except Exception as error:
+            self._session.service.fence.report(error, "ending a stream")
+
     async def _resolve_and_answer(self, outcome: Outcome) -> None:
+        if self.gone:
+            raise ClientDisconnected
         response = await self._resolve(outcome)
         if response is not None:
             await self._answer(response)

@@ -33,6 +33,7 @@ from securelight.server.log_file import close_log
 from securelight.server.plain_http import redirecting_sites
 from securelight.server.reactor import Reactor
 from securelight.server.service import Service
+from securelight.server.stream_runners import StreamRunners
 from securelight.tls.identity import IdentityTable
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class Worker:
                 reactor=reactor,
                 wheel=wheel,
                 nursery=nursery,
+                runners=StreamRunners(nursery, self._fence),
                 threads=self._threads,
             )
 

@@ -1,0 +1,218 @@
+"""Runners of streams, by what those see that run in them: order, waiting, cancellation, contexts of their own."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from securelight.server.fence import Fence
+from securelight.server.stream_runners import RUNNERS_KEPT, StreamRunners
+from securelight.server.stream_task import Stream
+
+Work = Callable[[], Awaitable[None]]
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+class Waiting:
+    """What runners see of a stream."""
+
+    def __init__(self) -> None:
+        self.scope: trio.CancelScope | None = None
+        self.ended = trio.Event()
+
+    async def run(self, work: Work) -> None:
+        try:
+            await work()
+        finally:
+            self.ended.set()
+
+
+class Desk:
+    """Starts work in runners."""
+
+    def __init__(self, runners: StreamRunners) -> None:
+        self.runners = runners
+
+    def start(self, work: Work) -> Waiting:
+        stream = Waiting()
+        self.runners.start_soon(cast(Stream, stream), stream.run, work)
+        return stream
+
+
+@asynccontextmanager
+async def desk() -> AsyncIterator[Desk]:
+    async with trio.open_nursery() as nursery:
+        yield Desk(StreamRunners(nursery, Fence(structlog.get_logger())))
+        nursery.cancel_scope.cancel()
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def test_work_that_does_not_wait_shares_one_task_in_order() -> None:
+    seen: list[Any] = []
+
+    def note(number: int) -> Work:
+        async def work() -> None:
+            seen.append((number, trio.lowlevel.current_task()))
+
+        return work
+
+    async with desk() as one:
+        streams = [one.start(note(number)) for number in range(20)]
+        await streams[-1].ended.wait()
+        assert [number for number, _ in seen] == list(range(20))
+        assert len({task for _, task in seen}) == 1
+
+
+async def test_work_that_waits_does_not_hold_up_the_rest() -> None:
+    release = trio.Event()
+    async with desk() as one:
+        slow = [one.start(release.wait) for _ in range(3)]
+        quick = one.start(trio.lowlevel.checkpoint)
+        with trio.fail_after(5):
+            await quick.ended.wait()
+        assert not any(stream.ended.is_set() for stream in slow)
+        release.set()
+        with trio.fail_after(5):
+            for stream in slow:
+                await stream.ended.wait()
+
+
+async def test_one_is_cancelled_and_the_next_in_the_same_runner_is_not() -> None:
+    release = trio.Event()
+    cancelled = []
+
+    async def work() -> None:
+        try:
+            await release.wait()
+        except trio.Cancelled:
+            cancelled.append(True)
+            raise
+
+    async with desk() as one:
+        first, second = one.start(work), one.start(work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert first.scope is not None
+        first.scope.cancel()
+        await first.ended.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert cancelled == [True]
+        third = one.start(work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not second.ended.is_set()
+        assert not third.ended.is_set()
+        release.set()
+        await second.ended.wait()
+        await third.ended.wait()
+        assert cancelled == [True]
+        assert first.scope is None
+
+
+async def test_a_scope_that_is_cancelled_too_late_is_not_given_to_the_next() -> None:
+    async with desk() as one:
+        seen: list[bool] = []
+
+        async def cancels_itself() -> None:
+            assert first.scope is not None
+            first.scope.cancel()
+
+        async def waits() -> None:
+            await trio.lowlevel.checkpoint()
+            seen.append(True)
+
+        first = one.start(cancels_itself)
+        second = one.start(waits)
+        with trio.fail_after(5):
+            await second.ended.wait()
+        assert seen == [True]
+
+
+async def test_each_has_a_context_of_its_own() -> None:
+    seen: list[str] = []
+
+    def names(name: str) -> Work:
+        async def work() -> None:
+            seen.append(variable.get())
+            variable.set(name)
+            await trio.lowlevel.checkpoint()
+            seen.append(variable.get())
+
+        return work
+
+    async with desk() as one:
+        streams = [one.start(names(name)) for name in "abc"]
+        for stream in streams:
+            await stream.ended.wait()
+    assert sorted(seen) == ["a", "b", "c", "unset", "unset", "unset"]
+    assert variable.get() == "unset"
+
+
+async def test_tasks_started_by_one_inherit_its_context() -> None:
+    seen: list[str] = []
+
+    async def child() -> None:
+        seen.append(variable.get())
+
+    async def work() -> None:
+        variable.set("of the stream")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+
+    async with desk() as one:
+        await one.start(work).ended.wait()
+    assert seen == ["of the stream"]
+
+
+async def test_runners_are_used_again_and_few_stay() -> None:
+    async with desk() as one:
+        before = tasks()
+        for _ in range(3):
+            release = trio.Event()
+            streams = [one.start(release.wait) for _ in range(RUNNERS_KEPT + 50)]
+            await trio.testing.wait_all_tasks_blocked()
+            release.set()
+            for stream in streams:
+                await stream.ended.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert tasks() - before <= RUNNERS_KEPT
+
+
+async def test_what_comes_out_of_one_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    async with desk() as one:
+        one.start(fails)
+        last = one.start(trio.lowlevel.checkpoint)
+        with trio.fail_after(5):
+            await last.ended.wait()
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+async def test_results_and_exceptions_of_what_is_waited_for_reach_the_work() -> None:
+    async with desk() as one:
+        send, receive = trio.open_memory_channel[str](0)
+        seen: list[object] = []
+
+        async def work() -> None:
+            seen.append(await receive.receive())
+            try:
+                await receive.receive()
+            except trio.EndOfChannel as error:
+                seen.append(type(error))
+
+        stream = one.start(work)
+        await send.send("word")
+        send.close()
+        await stream.ended.wait()
+        receive.close()
+    assert seen == ["word", trio.EndOfChannel]
