@@ -300,6 +300,9 @@ class Supervisor:
                 self._take_over(current, pair)
             for fault in changes.faults:
                 self._events.error("certificate not taken over, the old one stays", why=str(fault))
+            for ending in current.watcher.expiry.check(time.time()):
+                what = "certificate has expired" if ending.days < 0 else "certificate expires soon"
+                self._events.warning(what, file=str(ending.file), on=f"{ending.not_after:%Y-%m-%d}", days=ending.days)
             trust = current.watcher.trust.check(time.time())
             for fault in trust.faults:
                 self._events.error("client certificates", why=str(fault))

@@ -6,6 +6,8 @@ empty rather than guessed, and never stops the connection: what needs it then re
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from securelight.model.client_certificate import ClientCertificate
 from securelight.tls.der import (
     INTEGER,
@@ -18,6 +20,9 @@ from securelight.tls.der import (
     only,
     time_of,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _SUBJECT_ALTERNATIVE_NAME = b"\x55\x1d\x11"
@@ -47,10 +52,18 @@ def read_client_certificate(der: bytes) -> ClientCertificate:
 def expired(der: bytes, now: float) -> bool:
     """Whether `der` is past its end at the time.time() `now`, or does not say when that is."""
     try:
-        _not_before, not_after = elements(_parts(der)[3].content)
-        return now > time_of(not_after).timestamp()
+        return now > end_of(der).timestamp()
     except ValueError:
         return True
+
+
+def end_of(der: bytes) -> datetime:
+    """Until when the certificate `der` is valid, UTC.
+
+    Errors: ValueError if it does not say.
+    """
+    _not_before, not_after = elements(_parts(der)[3].content)
+    return time_of(not_after)
 
 
 def _parts(der: bytes) -> list[Element]:

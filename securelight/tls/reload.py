@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from securelight.model.errors import CertificateError
+from securelight.tls.expiry import ExpiryWatch
 from securelight.tls.file_state import FileState, state_of
 from securelight.tls.key_pair import PairFiles, load_into, prove, read_pair
 from securelight.tls.trust_watch import TrustWatcher
@@ -94,11 +95,13 @@ class CertificateWatcher:
 
     Attributes:
         trust: watches the files of `trusts`, which are not exchanged in place.
+        expiry: tells which of the certificates are about to expire.
     """
 
     def __init__(self, pairs: Iterable[PairFiles], trusts: Iterable[ClientTrust] = ()) -> None:
         self._watched = [_Watched(files) for files in pairs]
         self.trust = TrustWatcher(trusts, time.time())
+        self.expiry = ExpiryWatch(watched.files[0] for watched in self._watched)
 
     def check(self) -> Changes:
         """Look at all files once: two stat calls a pair where nothing changed. Never raises for what it finds."""
