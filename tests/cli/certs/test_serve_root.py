@@ -208,10 +208,16 @@ def test_it_ends_when_told(number: signal.Signals, certificates: TestCertificate
         started.wait_for("Stopped")
 
 
-async def test_a_slow_client_is_let_go_and_others_are_served_meanwhile(
-    root: Root, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serve_root, "EXCHANGE_SECONDS", 1.0)
+async def test_a_slow_client_is_let_go(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_root, "EXCHANGE_SECONDS", 0.5)
+    async with listening(root) as port:
+        slow = await trio.open_tcp_stream("127.0.0.1", port)
+        await slow.send_all(b"GET /ca.pem HT")
+        with trio.fail_after(WAIT_SECONDS):
+            assert await everything(slow) == b""
+
+
+async def test_others_are_served_while_one_is_slow(root: Root) -> None:
     async with listening(root) as port:
         slow = await trio.open_tcp_stream("127.0.0.1", port)
         await slow.send_all(b"GET /ca.pem HT")
@@ -219,7 +225,9 @@ async def test_a_slow_client_is_let_go_and_others_are_served_meanwhile(
         await quick.send_all(get(b"/ca.crt"))
         with trio.fail_after(WAIT_SECONDS):
             assert (await everything(quick)).endswith(root.der)
-            assert await everything(slow) == b""
+        await slow.send_all(b"TP/1.1\r\n\r\n")
+        with trio.fail_after(WAIT_SECONDS):
+            assert (await everything(slow)).endswith(root.pem)
 
 
 async def test_a_crowd_is_bounded(root: Root) -> None:
