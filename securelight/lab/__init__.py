@@ -1,0 +1,1 @@
+"""A running set of TLS endpoints, most of them bad on purpose, and a check of what clients make of them."""
