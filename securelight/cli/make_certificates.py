@@ -32,7 +32,7 @@ def describe(made: LocalCertificates, trust: SystemTrust) -> dict[str, Any]:
             "key": str(authority.key_path),
             "name": authority.certificate.subject.rfc4514_string(),
             "sha256": fingerprint(authority.certificate),
-            "not_after": _time(authority.certificate.not_valid_after_utc),
+            "not_after": _time(authority.not_after),
             "created": authority.created,
         },
         "leaf": {

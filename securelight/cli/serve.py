@@ -41,6 +41,8 @@ from securelight.server.supervisor import Supervisor
 PORTS_TRIED = 50
 """How many ports after a taken one are tried."""
 
+EXPIRING_DAYS = 30
+
 EXAMPLES = """\b
 Examples:
   securelight serve                        this folder on https://localhost:8443/
@@ -234,10 +236,23 @@ def report(
         if trust["command"]:
             lines.append(f"                 {trust['command']}")
     lines += [f"  try          {command}", "  stop         Ctrl-C"]
+    lines += _expiry_warnings(certificates)
     if moved_from:
         lines.append(f"  note         {moved_from} was taken")
     lines += ["", *(f"  {_style(fg='green', bold=True)(one)}" for one in urls(bound)), ""]
     return "\n".join(lines)
+
+
+def _expiry_warnings(certificates: dict[str, Any]) -> list[str]:
+    """Both are renewed long before, so this is for those who keep the authority's key elsewhere, or locked."""
+    warnings = []
+    for what, part in (("authority", "authority"), ("certificate", "leaf")):
+        end = certificates[part]["not_after"]
+        days = (datetime.fromisoformat(end) - datetime.now(UTC)).days
+        if days < EXPIRING_DAYS:
+            text = f"the {what} expires in {days} days and could not be renewed; see: securelight certs list"
+            warnings.append(f"  {_style(fg='yellow')('warning')}      {text}")
+    return warnings
 
 
 def _style(**values: Any) -> Any:

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from securelight.model.errors import CertificateError
 from securelight.pki.identities import MAXIMUM_NAMES, UNREADABLE, identities_of, names_of
 from securelight.pki.issue import Issued, Wish, issue, plan
 from securelight.pki.key_files import CERTIFICATE_MODE, KEY_MODE, read_file, read_key, write_files
@@ -79,7 +80,13 @@ def ensure_leaf(
         return Leaf(present, chain_path, key_path, created=False)
     kept = [name for name in present_names if name not in names and authority.permits(name)]
     wish = Wish((*names, *kept[: max(0, MAXIMUM_NAMES - len(names))]), days=LEAF_DAYS)
-    issued = write_leaf(authority, wish, chain_path, key_path, now)
+    try:
+        issued = write_leaf(authority, wish, chain_path, key_path, now)
+    except CertificateError:
+        if present is None or not set(names) <= set(present_names) or not _serves(present) or not _valid(present, now):
+            raise
+        # It was to be renewed early. With a key that nobody opens, or a full disk, it does until it ends.
+        return Leaf(present, chain_path, key_path, created=False)
     return Leaf(issued.certificate, chain_path, key_path, created=True)
 
 
@@ -171,6 +178,10 @@ def is_fresh(certificate: x509.Certificate, now: datetime) -> bool:
     """Whether it is valid and has a third of its life left."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begin <= now and end - now > (end - begin) * RENEW_BELOW
+
+
+def _valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 
 
 def _serves(certificate: x509.Certificate) -> bool:
