@@ -145,23 +145,25 @@ def test_tls_with_an_authority_of_ones_own_and_a_client_certificate(
     assert len(upstream.raw) == 1
 
 
-@pytest.mark.parametrize(
-    ("tls", "status"),
-    [
-        ("", 502),  # the system does not know our authority
-        ('[site.proxy.tls]\nca = "{ca}"\nname = "other.test"', 502),
-        ('[site.proxy.tls]\nca = "{ca}"\nname = "www.example.test"', 200),
-        ("[site.proxy.tls]\nverify = false", 200),
-    ],
-)
 def test_a_certificate_that_does_not_fit_is_refused(
-    serve: Serve, behind: Behind, ask: Callable[..., Http1], certificates: TestCertificates, tls: str, status: int
+    serve: Serve, behind: Behind, ask: Callable[..., Http1], certificates: TestCertificates
 ) -> None:
-    upstream = behind(tls=server_tls(certificates))
-    server = serve(f'upstreams = ["https://127.0.0.1:{upstream.port}"]\n' + tls.format(ca=certificates.ca))
+    upstream = behind("over TLS", tls=server_tls(certificates))
+    cases = [
+        ("/unknown-authority", "", 502),
+        ("/other-name", f'ca = "{certificates.ca}"\nname = "other.test"', 502),
+        ("/right-name", f'ca = "{certificates.ca}"\nname = "www.example.test"', 200),
+        ("/unverified", "verify = false", 200),
+    ]
+    url = f"https://127.0.0.1:{upstream.port}"
+    routes = "".join(
+        f'\n[[site.route]]\npath = "{path}"\n[site.route.proxy]\nupstreams = ["{url}"]\n[site.route.proxy.tls]\n{tls}\n'
+        for path, tls, _status in cases
+    )
+    client = ask(serve(f'upstreams = ["{url}"]\n{routes}'))
 
-    assert ask(server).request("GET", "/").status == status
-    assert bool(upstream.requests) == (status == 200)
+    assert [client.request("GET", path).status for path, *_ in cases] == [status for *_, status in cases]
+    assert [seen.path for seen in upstream.requests] == ["/right-name", "/unverified"]
 
 
 # Which one is asked.
@@ -364,20 +366,50 @@ def test_what_the_server_behind_sees_is_what_we_logged(
     write_config(tmp_path, certificates, f"[site.proxy]\n{listed(upstream)}", engine=engine)
     after = b"GET /after HTTP/1.1\r\nHost: a.test\r\n\r\n"
     with serving(tmp_path) as server:
+        for data in ACCEPTED:
+            client = Http1(server.port, certificates.ca)
+            client.send(data + after)
+            assert [client.answer().status, client.answer().status] == [200, 200]
+            client.close()
         for data in [*map(bytes_of, BAD_HEADS), *(CHUNKED + bytes_of(row) for row in BAD_BODIES)]:
             client = Http1(server.port, certificates.ca)
             with contextlib.suppress(OSError):
                 client.send(data + after)
-                client.end_output()
                 while not client.ended():
                     client.rest(1)
             client.close()
     logged = [re.search(r'"(\S+ \S+) HTTP/[0-9.]+" (\d+)', line) for line in server.access_lines()]
     answered = sorted(match[1] for match in logged if match is not None and match[2] == "200")
 
-    assert "GET /after" in answered
+    assert answered.count("GET /after") >= len(ACCEPTED)
+    assert "GET /smuggled" not in answered
     assert sorted(" ".join(one.line.split(" ")[:2]) for one in upstream.requests if one.whole) == answered
     assert sorted(request for raw in upstream.raw for request in read_by_h11(raw)) == answered
+
+
+_INNER = b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"
+_START = b" / HTTP/1.1\r\nHost: a.test\r\n"
+_LENGTH = b"Content-Length: %d\r\n" % len(_INNER)
+_IN_CHUNKS = b"%x\r\n%b\r\n0\r\n" % (len(_INNER), _INNER)
+_CHUNKS = b"Transfer-Encoding: chunked\r\n"
+
+ACCEPTED = [
+    b"POST" + _START + _LENGTH + b"\r\n" + _INNER,
+    b"GET" + _START + _LENGTH + b"\r\n" + _INNER,
+    b"GET" + _START + _CHUNKS + b"\r\n" + _IN_CHUNKS + b"\r\n",
+    b"POST" + _START + _CHUNKS + b"\r\n" + _IN_CHUNKS + b"Content-Length: 5\r\nHost: b\r\n\r\n",
+    b"POST" + _START + _CHUNKS + b"\r\n" + b"1;a=b\r\nx\r\n" + _IN_CHUNKS + b"\r\n",
+    b"POST" + _START + _LENGTH + b"Connection: content-length, host\r\n\r\n" + _INNER,
+    b"POST" + _START + _CHUNKS + b"Connection: transfer-encoding\r\n\r\n" + _IN_CHUNKS + b"\r\n",
+    b"POST" + _START + _LENGTH + b"Expect: 100-continue\r\n\r\n" + _INNER,
+    b"POST" + _START + _LENGTH + b"TE: chunked\r\nTrailer: content-length\r\n\r\n" + _INNER,
+    b"POST" + _START + _LENGTH + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n" + _INNER,
+    b"POST" + _START + _LENGTH + b"Content_Length: 0\r\nTransfer_Encoding: chunked\r\n\r\n" + _INNER,
+    b"\r\nGET" + _START + b"\r\n",
+    b"GET" + _START + b"Content-Length: 0\r\n\r\n",
+    b"GET https://b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
+]
+"""Requests that are good, and that a careless proxy would pass on so that they are read as two, or as others."""
 
 
 def bytes_of(row: object) -> bytes:
