@@ -37,8 +37,9 @@ def bind(address: str, backlog: int) -> list[socket.socket]:
     host, port = parse_address(address)
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigError("listen", f"{address!r} cannot be resolved: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: an empty or overlong label
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError("listen", f"{address!r} cannot be resolved: {reason}") from error
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _name, target in dict.fromkeys(found):

@@ -111,6 +111,7 @@ def parse_target(url: str) -> Target:
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as sockets do, which say so much later
     except ValueError as error:
         raise click.UsageError(f"{url}: {error}") from error
     if parts.scheme != "https" or not parts.hostname:

@@ -179,13 +179,18 @@ def test_a_server_without_tls_is_a_status_of_its_own(machine: Machine) -> None:
         ("shop.test:8443", Target("shop.test", 8443)),
         ("shop.test", Target("shop.test", 443)),
         ("[::1]:8443", Target("::1", 8443)),
+        ("127.0.0.1:8443", Target("127.0.0.1", 8443)),
+        ("SHOP.test.", Target("shop.test.", 443)),
+        ("bücher.test", Target("bücher.test", 443)),
     ],
 )
 def test_a_server_is_named_as_people_do(text: str, target: Target) -> None:
     assert parse_target(text) == target
 
 
-@pytest.mark.parametrize("text", ["http://shop.test/", "https://", "shop.test:port", "shop.test:70000", "https://[::1"])
+@pytest.mark.parametrize(
+    "text", ["http://shop.test/", "https://", "shop.test:port", "shop.test:70000", "https://[::1", "a..b", "a" * 64]
+)
 def test_what_is_no_server_is_wrong_usage(text: str, machine: Machine) -> None:
     result = ask(machine.certificates.ca.parent, text)
     assert result.exit_code == 2

@@ -317,6 +317,7 @@ def test_an_authority_without_limits_is_told_to_be_one(root: Root, certificates:
     ("listen", "status", "said"),
     [
         ("8480", 2, "is not host:port"),
+        ("a..b:8480", 2, "cannot be resolved"),
         ("192.0.2.77:65536", 2, "is not host:port"),
         ("192.0.2.77:8480", 1, "192.0.2.77:8480 is no address of this machine"),
     ],
