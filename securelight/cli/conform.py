@@ -13,6 +13,7 @@ import click
 
 from securelight.conformance import baseline as baseline_file
 from securelight.conformance.case import Level, Outcome
+from securelight.conformance.dial import ANSWER_SECONDS, Patience
 from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
 from securelight.conformance.results import Result, Run
 from securelight.conformance.runner import JOBS, Options, chosen, judge_sync, new_run
@@ -60,6 +61,8 @@ Exit codes: 0 nothing failed, 1 something failed (see --fail-on), 2 wrong usage,
 @click.option("--i-own-this-host", "owned_hosts", multiple=True, metavar="HOST",
               help="Try attacks on HOST too, which is yours; without this only on loopback.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), default=JOBS, show_default=True, help="Cases at a time.")
+@click.option("--patience", metavar="SECONDS", type=click.FloatRange(0.1, 60), default=ANSWER_SECONDS,
+              show_default=True, help="How long to wait for an answer; more for a slow server.")  # fmt: skip
 @click.option("--bytes", "with_bytes", is_flag=True, help="Show the exchanged bytes of each failure.")
 @click.option("--list", "list_only", is_flag=True, help="List the cases and ask nobody.")
 @click.pass_context
@@ -77,6 +80,7 @@ def command(
     ca: Path | None,
     owned_hosts: tuple[str, ...],
     jobs: int,
+    patience: float,
     with_bytes: bool,
     list_only: bool,
 ) -> None:
@@ -95,7 +99,9 @@ def command(
     urls = urls[1:] if compares else urls
     if not urls or (len(urls) > 1 and not compares):
         raise click.UsageError("Name one server, as in https://localhost:8443, or several after the word compare.")
-    options = Options(jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts))
+    options = Options(
+        jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts), patience=Patience.of(patience),
+    )  # fmt: skip
     known = baseline_file.read(baseline) if baseline is not None else frozenset()
     runs = [new_run(parse_target(url), suites) for url in urls]
     for run in runs:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Connect = Callable[["Target"], Awaitable[trio.abc.Stream]]
 
 
+ANSWER_SECONDS = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long one waits, in seconds.
@@ -33,9 +36,14 @@ class Patience:
         silence: for something that should not come, or may.
     """
 
-    connect: float = 5.0
-    answer: float = 5.0
-    silence: float = 0.5
+    connect: float = ANSWER_SECONDS
+    answer: float = ANSWER_SECONDS
+    silence: float = ANSWER_SECONDS / 10
+
+    @classmethod
+    def of(cls, seconds: float) -> Patience:
+        """So many for an answer, and the others in proportion; silence is heard for at most a second."""
+        return cls(seconds, seconds, min(seconds / 10, 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -431,9 +431,7 @@ class SmallServer:
                 stream.window -= len(piece)
                 self.window -= len(piece)
                 end = not stream.answer
-                self.out += self.frame(
-                    DATA, 1 if end and not self.wrong("streams are not ended") else 0, stream_id, piece
-                )
+                self.out += self.frame(DATA, 1 if end else 0, stream_id, piece)
                 if end:
                     self._close(stream_id)
                     break

@@ -1,0 +1,103 @@
+"""`securelight conform` as a command: usage, exit codes, interruption. What it judges is in tests/conformance."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.server.processes import securelight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def test_cases_are_listed_without_a_server() -> None:
+    done = securelight("conform", "--list", "--suite", "h2")
+    assert done.returncode == 0
+    assert "h2/6.9.1/window-overflow" in done.stdout
+    assert "hpack/" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Name one server"),
+        (["https://a.test", "https://b.test"], "Name one server"),
+        (["https://a.test", "--only", "h2/no/such"], "there is no such case"),
+        (["https://a.test", "--only", "nonsense/1/x"], "There is no suite 'nonsense'"),
+        (["https://a.test", "--suite", "nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: list[str], words: str) -> None:
+    done = securelight("conform", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a.test", "https://", "https://a.test:99999", "https://me@a.test", "https://a\nb"]
+)
+def test_what_is_no_url_of_a_server_is_told(url: str) -> None:
+    done = securelight("conform", url)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_cannot_be_reached_has_its_exit_code() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        done = securelight("conform", f"https://127.0.0.1:{unused.getsockname()[1]}", "--suite", "h2")
+    assert done.returncode == 3
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where connections are taken and nothing is ever said."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        held = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(15)
+        for one in held:
+            one.close()
+
+
+def test_an_interrupted_run_still_writes_its_report(silent_port: int, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "securelight", "conform", f"http://127.0.0.1:{silent_port}", "--suite", "h2",
+         "--jobs", "1", "--patience", "1", "--json", str(report)],
+        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("FAILED ")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted" in rest
+    found = json.loads(report.read_text())
+    assert found["interrupted"] is True
+    assert found["cases"][0]["outcome"] == "failed"
