@@ -149,6 +149,8 @@ class ProxyRoute:
         Errors: Refusal 503 with Retry-After if all of them are down.
         """
         now = monotonic()
+        if self.size == 1 and self.endpoints[0].health.is_up(now):
+            return self.endpoints[0]
         up = [endpoint for endpoint in self.endpoints if endpoint.health.is_up(now)]
         if not up:
             seconds = min(endpoint.health.seconds_down(now) for endpoint in self.endpoints)

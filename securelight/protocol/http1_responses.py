@@ -33,6 +33,8 @@ _HEAD = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: " + _TEXT + rb"*+)?\r\
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + _TEXT + rb"*+|[ \t]*+)\r\n")
 _TRAILER_LINES = re.compile(_FIELD_LINES)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_BINDS_CONNECTION = re.compile(rb"(?i:ntlm|negotiate)\b")
+"""Schemes that log a connection in rather than a request: the next client on it would be the one before."""
 _BEGINNING = b"HTTP/1."
 _CHUNK_SIZE_DIGITS = 16
 
@@ -135,7 +137,9 @@ class Http1Responses:
                 if coding is not None or value.lower() != b"chunked" or minor == b"0":
                     raise ResponseFault(f"transfer-encoding {value[:40]!r}")
                 coding = value
-            elif name == b"connection" and b"close" in value.lower():
+            elif (name == b"connection" and b"close" in value.lower()) or (
+                name == b"www-authenticate" and _BINDS_CONNECTION.match(value)
+            ):
                 persistent = False
         if coding is not None and length is not None:
             raise ResponseFault("both content-length and transfer-encoding")

@@ -190,6 +190,8 @@ def test_what_h11_writes_is_read_as_it_was_meant(pieces: list[bytes]) -> None:
         (OK + b"Content-Length: 2\r\n\r\nok", "HEAD", False),
         (OK + b"Connection: Close\r\nContent-Length: 2\r\n\r\nok", "GET", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "GET", False),
+        (b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM TlRM\r\nContent-Length: 0\r\n\r\n", "GET", False),
+        (b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=ntlm\r\nContent-Length: 0\r\n\r\n", "GET", True),
         (OK + b"\r\nok", "GET", False),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", "GET", True),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nok", "GET", False),

@@ -435,11 +435,11 @@ def read_by_h11(raw: bytes) -> Iterator[str]:
             reader.start_next_cycle()
 
 
-def test_two_hundred_clients_that_go_leave_nothing_behind(
+def test_five_hundred_requests_whose_clients_go_leave_nothing_behind(
     serve: Serve, behind: Behind, certificates: TestCertificates
 ) -> None:
     upstream = behind()
-    server = serve(f"{listed(upstream)}[site.proxy.connections]\nmaximum = 400")
+    server = serve(f"{listed(upstream)}[site.proxy.connections]\nmaximum = 1000")
     (worker,) = server.workers()
 
     def descriptors() -> int:
@@ -449,26 +449,27 @@ def test_two_hundred_clients_that_go_leave_nothing_behind(
     assert warm.request("GET", "/").status == 200
     at_rest = descriptors()
     clients: list[Http1 | Http2] = []
-    for number in range(200):
-        if number % 2:
-            h1 = Http1(server.port, certificates.ca)
-            clients.append(h1)
-            upload = number % 4 == 1
-            length = "Content-Length: 100000\r\n" if upload else ""
-            path = "/" if upload else "/wait"
-            h1.send(f"POST {path} HTTP/1.1\r\nHost: {h1.host}\r\n{length}\r\n".encode() + b"x" * (1000 * upload))
-        else:
-            h2 = Http2(server.port, certificates.ca)
-            clients.append(h2)
+    for number in range(100):
+        h1 = Http1(server.port, certificates.ca)
+        clients.append(h1)
+        upload = number % 2
+        length = "Content-Length: 100000\r\n" if upload else ""
+        path = "/" if upload else "/wait"
+        h1.send(f"POST {path} HTTP/1.1\r\nHost: {h1.host}\r\n{length}\r\n".encode() + b"x" * (1000 * upload))
+    for _ in range(8):
+        h2 = Http2(server.port, certificates.ca)
+        clients.append(h2)
+        for _ in range(25):
             h2.open("GET", "/wait")
-    wait_until(lambda: len(upstream.requests) >= 201, 30)
+            h2.send_body(h2.open("POST", "/", end=False), b"x" * 1000, end=False)
+    wait_until(lambda: len(upstream.requests) >= 501, 60)
     for client in clients:
         client.close()
 
-    wait_until(lambda: descriptors() <= at_rest, 30)
+    wait_until(lambda: descriptors() <= at_rest, 60)
     upstream.proceed.set()
     assert warm.request("GET", "/").status == 200
-    wait_until(lambda: upstream.open_connections <= 2, 30)
+    wait_until(lambda: upstream.open_connections <= 2, 60)
     warm.close()
 
 
