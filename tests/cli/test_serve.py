@@ -127,7 +127,7 @@ def test_the_first_run_makes_an_authority_and_serves_what_curl_can_load_as_print
         port = server.url.rpartition(":")[2].rstrip("/")
         assert (tmp_path / "certs" / f"serve-{port}.sock").is_socket()
     assert sorted(path.name for path in (tmp_path / "certs").iterdir() if path.suffix) == [
-        "ca.key", "ca.pem", "localhost.key", "localhost.pem",
+        "ca.key", "ca.pem", "intermediate.key", "intermediate.pem", "issued.json", "localhost.key", "localhost.pem",
     ]  # fmt: skip
 
 

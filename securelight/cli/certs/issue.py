@@ -21,6 +21,7 @@ from securelight.cli.certs.options import (
     passphrase_source,
     time_left,
 )
+from securelight.config.faults import printable
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import RESERVED, AuthorityWish, ensure_authority
 from securelight.pki.identities import identities_of, normal_identity
@@ -209,7 +210,7 @@ def _report(
     what = "Made a certificate for" if made else "Nothing to do: there is a certificate for"
     expires = f"{end:%Y-%m-%d %H:%M} UTC ({time_left(end, now)})"
     lines = [
-        f"{what} {click.style(who, bold=True)}",
+        f"{what} {click.style(printable(who, 2000), bold=True)}",
         "",
         f"  certificate   {places[0]}",
         *(f"  key           {place}" for place in places[1:]),

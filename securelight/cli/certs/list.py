@@ -11,6 +11,7 @@ import click
 
 from securelight.cli.certs.options import WARNING_DAYS, certs_option, present_authority, shown_path, time_left
 from securelight.cli.certs.records import Record, records
+from securelight.config.faults import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,7 @@ def exit_status(found: list[Record]) -> int:
 def _table(shown: list[Record], now: datetime) -> str:
     rows = [("EXPIRES", "", "STATE", "KIND", "FOR", "FILE")]
     for record in shown:
-        names = ", ".join(record.names[:NAMES_SHOWN])
+        names = ", ".join(printable(name) for name in record.names[:NAMES_SHOWN])
         if len(record.names) > NAMES_SHOWN:
             names += f" and {len(record.names) - NAMES_SHOWN} more"
         file = shown_path(record.file) if record.file is not None else "-"

@@ -10,6 +10,7 @@ import click
 
 from securelight.cli.certs.options import certs_option, passphrase_option, passphrase_source, present_authority
 from securelight.cli.certs.records import find
+from securelight.config.faults import printable
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import LIST_DAYS, LIST_FILE
 from securelight.pki.key_files import locked
@@ -52,7 +53,8 @@ def command(*, what: str, certs: Path, reason: Reason, every: bool, passphrase_f
         if open_ones:
             write_list(authority, ledger, certs / LIST_FILE, now, LIST_DAYS)
     for entry in open_ones:
-        click.echo(f"Revoked {', '.join(entry.names) or entry.subject} (serial {entry.serial}, {entry.file})")
+        who = printable(", ".join(entry.names) or entry.subject)
+        click.echo(f"Revoked {who} (serial {entry.serial}, {entry.file or 'in no file'})")
     if not open_ones:
         click.echo(f"Nothing to do: {what} was revoked on {found[0].revoked:%Y-%m-%d %H:%M} UTC")
     else:

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securelight.cli.main import main
 from securelight.pki.authority import AuthorityWish, ensure_authority
@@ -264,7 +265,7 @@ def test_client_certificates_have_a_user_and_are_for_clients_alone() -> None:
     assert alice.subject.rfc4514_string() == "CN=alice"
     assert bob.subject.rfc4514_string() == "CN=bob,O=Shop"
     usage = alice.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert "Nothing to do" in certs("issue", "--client", "--user", "alice").output
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake_with("alice", "certs/alice")
