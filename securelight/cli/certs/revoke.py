@@ -26,7 +26,7 @@ Examples:
   securelight certs revoke certs/alice.pem        by file
   securelight certs revoke 3f9a... --reason keyCompromise
 
-The revocation list certs/crl.pem is written anew. A server that has it as the crl of its client_certificates takes
+The revocation list certs/crl.pem is written anew. A server that has it as client_crl takes
 it up while it runs. Browsers do not look up revocation lists of servers' certificates: replace those.
 """
 
