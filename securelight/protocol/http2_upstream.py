@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _STATUS = re.compile(rb"[1-5][0-9][0-9]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+SMALL_PIECE_BYTES = 1024
 LAST_STREAM_ID = (1 << 30) - 1
 """A connection is given up long before its identifiers end."""
 
@@ -249,7 +250,7 @@ class Http2Upstream:
 
     def _note_on(self, stream: UpstreamStream, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.DataReceived):
-            stream.pieces.append((event.data, event.flow_controlled_length))
+            self._hold(stream, event.data, event.flow_controlled_length)
         elif isinstance(event, h2.events.ResponseReceived):
             stream.touched = True
             stream.heads.append(self._head(stream, event.headers, ended=event.stream_ended is not None))
@@ -268,6 +269,15 @@ class Http2Upstream:
             unprocessed = code == h2.errors.ErrorCodes.REFUSED_STREAM
             self._break(stream, f"the stream was reset with code {int(code)}", unprocessed=unprocessed)
         stream.on_change()
+
+    def _hold(self, stream: UpstreamStream, data: bytes, credit: int) -> None:
+        """Keep a piece of a body, small ones with the one before: frames of a byte don't cost a hundred each."""
+        pieces = stream.pieces
+        if pieces and len(pieces[-1][0]) < SMALL_PIECE_BYTES:
+            held, held_credit = pieces.pop()
+            pieces.append((held + data, held_credit + credit))
+        elif credit:
+            pieces.append((data, credit))
 
     def _going_away(self, event: h2.events.ConnectionTerminated) -> None:
         self.going_away = True

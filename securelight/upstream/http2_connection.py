@@ -35,6 +35,7 @@ class Http2Connection:
     def __init__(self, stream: ByteStream, scheme: str, limits: Limits) -> None:
         self._stream = stream
         self._stall_seconds = limits.write_stall_seconds
+        self._read_ahead_bytes = limits.connection_window_bytes
         self._closed = False
         self._writing = False
         self._writer = trio.lowlevel.ParkingLot()
@@ -59,9 +60,13 @@ class Http2Connection:
             self.close(why)
 
     async def _read(self) -> None:
+        unanswered_bytes = 0
         while data := await self._stream.receive():
+            unanswered_bytes = unanswered_bytes + len(data) if self._writing else 0
             self.protocol.receive(data)
             self.flush()
+            if unanswered_bytes > self._read_ahead_bytes:  # a server that asks and asks, and takes no answer
+                await self.drain()
 
     async def _write(self) -> None:
         try:

@@ -83,6 +83,9 @@ class Http2Server:
                     elif path == "/grpc":
                         self._echo(connection, stream_id, echoes[stream_id])
                 sock.sendall(connection.data_to_send())
+                if "/garbage" in paths.values():
+                    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                    return
                 if connection.state_machine.state is h2.connection.ConnectionState.CLOSED:
                     return
 
@@ -149,10 +152,23 @@ class Http2Server:
             connection.send_headers(stream_id, [(":status", "200"), ("transfer-encoding", "chunked")], end_stream=True)
         elif path == "/split":
             connection.send_headers(stream_id, [(":status", "200"), ("x-a", "b\r\nx-c: d")], end_stream=True)
+        elif path == "/long-head":
+            connection.send_headers(stream_id, [(":status", "200"), *[("x-a", "b" * 1000)] * 60], end_stream=True)
+        elif path == "/no-status":
+            connection.send_headers(stream_id, [("x-a", "b")], end_stream=True)
+        elif path == "/too-short":
+            connection.send_headers(stream_id, [(":status", "200"), ("content-length", "9")])
+            connection.send_data(stream_id, b"short", end_stream=True)
+        elif path == "/many-pieces":
+            connection.send_headers(stream_id, [(":status", "200")])
+            for _ in range(3000):
+                connection.send_data(stream_id, b"x")
+                connection.send_data(stream_id, b"")
+            connection.end_stream(stream_id)
         elif path == "/hints":
             connection.send_headers(stream_id, [(":status", "103"), ("link", "</a.css>")])
             connection.send_headers(stream_id, [(":status", "204")], end_stream=True)
-        elif path == "/silent":
+        elif path in ("/silent", "/garbage"):
             pass
         elif path == "/endless":
             connection.send_headers(stream_id, [(":status", "200")])
@@ -256,6 +272,19 @@ def test_fields_that_could_split_a_response_are_502(client: Client, path: str) -
     assert client.request("GET", "/").body == b"hello"
 
 
+@pytest.mark.parametrize("path", ["/long-head", "/no-status", "/too-short", "/garbage"])
+def test_an_answer_that_breaks_http2_never_looks_whole(client: Client, dial: Dial, path: str) -> None:
+    answer = client.request("GET", path)
+
+    assert answer.status == 502 or answer.reset is not None
+    other = dial.h2() if isinstance(client, Http2) else dial.h1()
+    assert other.request("GET", "/").body == b"hello"
+
+
+def test_pieces_of_a_byte_and_of_none(client: Client) -> None:
+    assert client.request("GET", "/many-pieces").body == b"x" * 3000
+
+
 def test_hints(dial: Dial) -> None:
     answer = dial.h2().request("GET", "/hints")
 
@@ -338,4 +367,5 @@ def test_securelight_behind_itself_over_tls(tmp_path: Path, certificates: TestCe
                 assert client.request("GET", "/x").body == b"app\n"
                 assert client.request("POST", "/upload", {}, b"x" * 300_000).body == b"300000"
                 client.close()
-        assert {line.split('"')[1] for line in app.access_lines()} == {"GET /x HTTP/2", "POST /upload HTTP/2"}
+        assert app.wait_for_access('"GET /x HTTP/2"')
+        assert app.wait_for_access('"POST /upload HTTP/2"')
