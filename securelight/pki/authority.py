@@ -127,7 +127,7 @@ class Authority:
         directory = Path(directory)
         prepare_directory(directory)
         with locked(directory):
-            found = ensure_authority(directory, wish=wish, passphrase=lambda _path: secret)
+            found = ensure_authority(directory, wish=wish, passphrase=(lambda _path: secret) if secret else None)
         self._take(found.root, found.intermediate, directory, created=found.created)
 
     def _take(self, root: Signer, intermediate: Signer | None, directory: Path | None, *, created: bool) -> None:

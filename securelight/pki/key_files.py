@@ -41,6 +41,8 @@ MAXIMUM_FILE_BYTES = 1 << 20
 LOCK_SECONDS = 30.0
 """To wait for another process that issues certificates in the same directory; it takes far less than one."""
 
+PASSPHRASE_VARIABLE = "SECURELIGHT_CERTS_PASSPHRASE"  # noqa: S105 - the name of a variable
+
 _LOCK_RETRY_SECONDS = 0.05
 
 
@@ -158,7 +160,7 @@ def read_key(path: Path, passphrase: Passphrase | None = None) -> SigningKey | N
 
     Args:
         path: the file.
-        passphrase: asked for the passphrase if the key has one.
+        passphrase: asked for the passphrase if the key has one; by default the environment is.
 
     Errors: CertificateError.
     """
@@ -171,11 +173,10 @@ def load_key(content: bytes, path: Path, passphrase: Passphrase | None = None) -
     """The private key in PEM text; `path` is for messages. Otherwise as `read_key`."""
     secret = None
     if has_passphrase(content):
-        secret = passphrase(path) if passphrase is not None else None
+        secret = (passphrase or environment_passphrase)(path)
         if not secret:
             raise CertificateError(
-                str(path),
-                "has a passphrase, and none was given; set SECURELIGHT_CERTS_PASSPHRASE or give --passphrase-file",
+                str(path), f"has a passphrase, and none was given; set {PASSPHRASE_VARIABLE} or give --passphrase-file"
             )
     try:
         key = serialization.load_pem_private_key(content, password=secret)
@@ -186,6 +187,11 @@ def load_key(content: bytes, path: Path, passphrase: Passphrase | None = None) -
     if not isinstance(key, _SIGNING_KEYS):
         raise CertificateError(str(path), "holds a key that cannot sign certificates")
     return key
+
+
+def environment_passphrase(_path: Path | None = None) -> bytes | None:
+    """The passphrase in the environment, which is where one comes from if nothing else is said."""
+    return os.environ.get(PASSPHRASE_VARIABLE, "").encode() or None
 
 
 def has_passphrase(content: bytes) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from securelight.pki.authority import Authority, ensure_authority
+from securelight.pki.authority import Authority, AuthorityWish, ensure_authority
 from securelight.pki.identities import ALWAYS, host_name, normal_name
-from securelight.pki.key_files import locked, prepare_directory
+from securelight.pki.key_files import environment_passphrase, locked, prepare_directory
 from securelight.pki.leaf import Leaf, ensure_leaf
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def ensure_local_certificates(
     wanted = list(dict.fromkeys([*ALWAYS, *filter(None, [own]), *(normal_name(name) for name in names)]))
     prepare_directory(directory)
     with locked(directory):
-        authority = ensure_authority(directory, now)
+        authority = ensure_authority(directory, now, AuthorityWish(passphrase=environment_passphrase()))
         left_out = tuple(name for name in wanted if name == own and not authority.permits(name))
         wanted = [name for name in wanted if name not in left_out]
         leaf = ensure_leaf(authority, directory / CHAIN_FILE, directory / KEY_FILE, wanted, now)

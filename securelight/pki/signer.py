@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from securelight.model.errors import CertificateError
 from securelight.pki.identities import UNREADABLE
-from securelight.pki.key_files import has_passphrase, load_key, read_file, refuse_shared_key
+from securelight.pki.key_files import environment_passphrase, has_passphrase, load_key, read_file, refuse_shared_key
 from securelight.pki.key_types import signature_hash
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Signer:
         content = read_file(self.key_path) if self.key_path is not None else None
         if content is None or self.key_path is None or not has_passphrase(content):
             return None
-        return self.passphrase(self.key_path) if self.passphrase is not None else None
+        return (self.passphrase or environment_passphrase)(self.key_path)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from securelight.pki import identities
 from securelight.pki.local_certificates import ensure_local_certificates
 from securelight.tls.context import server_context
 from securelight.tls.policy import MODERN
+from tests.certificates import make_test_certificates
 from tests.tls.handshakes import client_context, handshake
 
 
@@ -98,6 +99,38 @@ def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     assert not made.leaf.created
     server = server_context(MODERN, [(made.leaf.chain_path, made.leaf.key_path)])
     handshake(server, client_context(made.authority.certificate_path))
+
+
+def test_a_protected_authority_serves_without_its_passphrase_and_renews_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, now = tmp_path / "certs", datetime.now(UTC)
+    monkeypatch.setenv("SECURELIGHT_CERTS_PASSPHRASE", "sesame")
+    first = ensure_local_certificates(directory)
+    assert b"ENCRYPTED" in (directory / "ca.key").read_bytes()
+    assert b"ENCRYPTED" in (directory / "intermediate.key").read_bytes()
+    monkeypatch.delenv("SECURELIGHT_CERTS_PASSPHRASE")
+    due = now + timedelta(days=70)
+    assert ensure_local_certificates(directory, now=due).leaf.certificate == first.leaf.certificate
+    for names, moment in ((["new.test"], due), ([], now + timedelta(days=91))):
+        with pytest.raises(CertificateError, match="has a passphrase, and none was given"):
+            ensure_local_certificates(directory, names, now=moment)
+    monkeypatch.setenv("SECURELIGHT_CERTS_PASSPHRASE", "wrong")
+    assert not ensure_local_certificates(directory, now=due).leaf.created
+    monkeypatch.setenv("SECURELIGHT_CERTS_PASSPHRASE", "sesame")
+    assert ensure_local_certificates(directory, now=due).leaf.created
+
+
+def test_a_folder_from_before_intermediates_goes_on_as_it_is(tmp_path: Path) -> None:
+    """Its clients trust that root, which allows no intermediate."""
+    directory = tmp_path / "certs"
+    old = make_test_certificates(directory, ["localhost"], stem="localhost")
+    root = old.ca.read_bytes()
+    made = ensure_local_certificates(directory)
+    assert old.ca.read_bytes() == root
+    assert not (directory / "intermediate.pem").exists()
+    server = server_context(MODERN, [(made.leaf.chain_path, made.leaf.key_path)])
+    handshake(server, client_context(old.ca))
 
 
 @pytest.mark.peer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from securelight.model.errors import CertificateError
 from securelight.pki.authority import CERTIFICATE_FILE, read_authority
+from securelight.pki.key_files import PASSPHRASE_VARIABLE, environment_passphrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from securelight.pki.authority import Authority
     from securelight.pki.key_files import Passphrase
 
-PASSPHRASE_VARIABLE: Final = "SECURELIGHT_CERTS_PASSPHRASE"  # noqa: S105 - the name of a variable
 MAXIMUM_PASSPHRASE_BYTES: Final = 1024
 WARNING_DAYS: Final = 30
 
@@ -60,7 +59,7 @@ def given_passphrase(file: Path | None) -> bytes | None:
     Errors: CertificateError for a file that cannot be read or is empty.
     """
     if file is None:
-        return os.environ.get(PASSPHRASE_VARIABLE, "").encode() or None
+        return environment_passphrase()
     try:
         with file.open("rb") as opened:
             content = opened.read(MAXIMUM_PASSPHRASE_BYTES + 1)
