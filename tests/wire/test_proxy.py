@@ -107,6 +107,12 @@ def early(_upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bo
     return False
 
 
+def invite(_upstream: RawUpstream, conversation: Conversation, seen: Seen) -> bool:
+    conversation.send("HTTP/1.1 100 Continue\r\n\r\n")
+    conversation.answer(conversation.read_body(seen))
+    return True
+
+
 def hints(_upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
     conversation.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
     conversation.answer(b"hello")
@@ -154,7 +160,7 @@ def redirect(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> 
 BEHAVIOURS = {
     "/": hello, "/echo": echo, "/head-with-body": head_with_body, "/two-answers": two_answers, "/old": old,
     "/silent": silent, "/stalled": stalled, "/early": early, "/hints": hints, "/events": events, "/endless": endless,
-    "/redirect": redirect, "/trickle": trickle, "/deaf": deaf, **dict.fromkeys(ANSWERS, canned),
+    "/redirect": redirect, "/trickle": trickle, "/invite": invite, "/deaf": deaf, **dict.fromkeys(ANSWERS, canned),
 }  # fmt: skip
 
 
@@ -364,6 +370,19 @@ def test_a_client_that_waits_for_100_gets_it_from_behind_or_a_final_answer_inste
 
     assert (answer.status, answer.body, answer.interim) == (413, b"enough", [])
     assert relay.requests[-1].get("expect") == "100-continue"
+
+
+@pytest.mark.parametrize("path", ["/invite", "/echo"])
+def test_a_client_that_waits_for_100_is_asked_for_its_body_in_the_end(
+    dial: Dial, relay: RawUpstream, path: str
+) -> None:
+    client = dial.h1()
+    client.send(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert client.rest(25) == (b"HTTP/1.1 100 Continue\r\n\r\n", True)
+    client.send(b"hello")
+
+    assert client.answer().body == b"hello"
+    assert relay.requests[-1].body == b"hello"
 
 
 # What must not.
