@@ -64,6 +64,8 @@ class Accept:
 
 
 def _names(codes: frozenset[int]) -> str:
+    if len(codes) == len(Http2Code):
+        return "any code"
     return ", ".join(Http2Code(code).name for code in sorted(codes))
 
 
