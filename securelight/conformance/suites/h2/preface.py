@@ -23,11 +23,11 @@ BEGINNING = Topic(
 )
 
 
-def _begins_with(opening: bytes) -> Question:
+def _begins_with(opening: bytes, *, barrier: bool = False) -> Question:
     async def question(dial: Dial) -> str:
         client = await dial.http2(handshake=False)
         await client.send(opening)
-        return await client.judge(connection_error(PROTOCOL_ERROR, FRAME_SIZE_ERROR), barrier=False)
+        return await client.judge(connection_error(PROTOCOL_ERROR, FRAME_SIZE_ERROR), barrier=barrier)
 
     return question
 
@@ -55,7 +55,7 @@ _FIRST_FRAMES = {
 for _name, _frame in _FIRST_FRAMES.items():
     BEGINNING.must(
         f"h2/3.4/first-frame-{_name}", f"{_name.upper().replace('-', ' ')} as the first frame, before SETTINGS"
-    )(_begins_with(PREFACE + _frame + frames.settings()))
+    )(_begins_with(PREFACE + _frame + frames.settings(), barrier=True))
 
 
 @BEGINNING.must("h2/3.4/server-settings-first", "The first frame of the server is SETTINGS")
