@@ -3,8 +3,8 @@
 Owns the settings and what is built of them. One request is in proxy_call, which server gets it in proxy_route, what its
 fields become in proxy_fields and forwarded; connections, balance and health are in the folder `upstream`.
 
-Refused: upgrades (they are answered as ordinary requests), CONNECT, and being an open proxy: the servers are those
-of the configuration, never one that a client names.
+Refused: upgrades (they are answered as ordinary requests), CONNECT, TRACE, and being an open proxy: the servers are
+those of the configuration, never one that a client names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from securelight.handlers.proxy_settings import (
     ProxyTimeouts,
     ProxyTls,
 )
-from securelight.model.errors import CertificateError, ConfigError
+from securelight.model.errors import CertificateError, ConfigError, Refusal
 from securelight.model.field_syntax import is_field_name, is_field_value
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
 from securelight.pipeline.compile import BuildContext, Feature
@@ -50,6 +50,8 @@ Balance = Literal[
     "round_robin", "least_connections", "two_choices", "hash_address", "hash_uri", "hash_header", "hash_cookie"
 ]
 _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
+ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What 405 names; the server behind may know more, and is asked."""
 _SECRET_BYTES = 16
 _CHECK_PATH = re.compile(r"/[!-~]*")
 
@@ -252,7 +254,9 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
     async def run(exchange: Exchange) -> Responded:
         return await ProxyCall(route, exchange).run()
 
-    def proxy(_request: Request, _facts: Facts) -> Deferred:
+    def proxy(request: Request, _facts: Facts) -> Deferred:
+        if request.method == "TRACE":  # its answer would show a script what only servers are to see
+            raise Refusal(405, "The method is not allowed.", fields=((b"allow", ALLOWED_METHODS),))
         return Deferred(run)
 
     return proxy

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from securelight.upstream.endpoint import Endpoint
     from securelight.upstream.exchange import UpstreamExchange
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 CONTENT_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Of which servers want to hear that there is no body (RFC 9110, section 8.6)."""
 CONTINUE_SECONDS = 1.0

@@ -476,6 +476,13 @@ def test_a_client_that_goes_takes_its_upstream_connection_with_it(dial: Dial, re
     wait_until(lambda: connection in relay.ended, 15)
 
 
+def test_trace_shows_nobody_what_we_add(client: Client, relay: RawUpstream) -> None:
+    before = len(relay.requests)
+
+    assert client.request("TRACE", "/").status == 405
+    assert len(relay.requests) == before
+
+
 def test_a_byte_now_and_then_ends_with_the_time_for_all_of_it(client: Client) -> None:
     answer = client.request("GET", "/bounded/trickle")
 
