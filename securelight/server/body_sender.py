@@ -19,6 +19,10 @@ from securelight.server.deadlines import Pace
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
 
+_buffer = memoryview(bytearray(65_536))
+"""Files are read into it, by the one thread that runs the event loop: fresh memory for each read would cost more than
+the read."""
+
 
 class BodySender:
     """One response body on its way.
@@ -69,8 +73,8 @@ class BodySender:
             return None
         try:
             wanted = min(room, part.length - offset)
-            buffer = bytearray(wanted)
-            count = os.preadv(file.descriptor, [buffer], part.offset + offset, os.RWF_NOWAIT)
+            buffer = _buffer if wanted <= len(_buffer) else memoryview(bytearray(wanted))
+            count = os.preadv(file.descriptor, [buffer[:wanted]], part.offset + offset, os.RWF_NOWAIT)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -80,7 +84,7 @@ class BodySender:
             raise BodyAborted(f"the file cannot be read: {error.strerror}") from error
         if count == 0:
             raise BodyAborted("the file has become shorter while it was sent")
-        return self._taken(bytes(buffer) if count == wanted else bytes(memoryview(buffer)[:count]))
+        return self._taken(bytes(buffer[:count]))
 
     def hold(self) -> OpenFile:
         """The file that `fetch` will read, held open for it; the caller releases it."""
