@@ -265,7 +265,7 @@ def _quoted(path: str) -> str:
 
 def _days_left(not_after: str) -> str:
     days = (datetime.fromisoformat(not_after) - datetime.now(UTC)).days
-    return f"(in {days} days, renewed by the next serve)"
+    return f"(in {days} days{', renewed by the next serve' if days >= EXPIRING_DAYS else ''})"
 
 
 def urls(bound: Sequence[socket.socket]) -> list[str]:

@@ -29,7 +29,22 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Each command's module, which has `command: click.Command`, and its line in the help."""
 
+EXAMPLES: Final = """\b
+Examples:
+  securelight certs ca                            make the authority, or show it
+  securelight certs trust                         make this machine trust it
+  securelight certs issue shop.test '*.shop.test' a certificate for a server
+  securelight certs issue --client --user alice   one for a client
+  securelight certs inspect https://shop.test/    what a server shows, and who would refuse it
+  securelight certs list                          what expires
 
-@click.group(cls=LazyGroup, commands=COMMANDS, prefix="SECURELIGHT_CERTS", short_help="Local certificates.")
+\b
+Exit codes: 0 done, 1 it cannot be done, 2 wrong usage; list and inspect have more, see their help.
+"""
+
+
+@click.group(
+    cls=LazyGroup, commands=COMMANDS, prefix="SECURELIGHT_CERTS", epilog=EXAMPLES, short_help="Local certificates."
+)
 def command() -> None:
     """Certificates of your own: a local authority, what it signs, and who trusts it."""
