@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import h11
@@ -300,24 +301,14 @@ def test_a_full_pool_queues_and_then_refuses(serve: Serve, behind: Behind, ask: 
     second.send(f"GET / HTTP/1.1\r\nHost: {first.host}\r\n\r\n".encode())
     third.send(f"GET / HTTP/1.1\r\nHost: {first.host}\r\n\r\n".encode())
     # One of the two stands in the queue, the other is told to come back.
-    refused = [0]
-
-    def someone_refused() -> bool:
-        for client in (second, third):
-            client.sock.settimeout(0.1)
-            with contextlib.suppress(TimeoutError):
-                answer = client.answer()
-                refused[0] = answer.status
-                assert answer.headers["retry-after"] == "1"
-                return True
-            client.sock.settimeout(15)
-        return False
-
-    wait_until(someone_refused, 15)
-    assert refused == [503]
-    a.proceed.set()
+    with ThreadPoolExecutor(2) as readers:
+        both = [readers.submit(client.answer) for client in (second, third)]
+        refused, queued = wait(both, 15, FIRST_COMPLETED)
+        a.proceed.set()
+        assert [(one.result().status, one.result().headers["retry-after"]) for one in refused] == [(503, "1")]
+        assert [one.result(15).status for one in queued] == [200]
     assert first.answer().status == 200
-    wait_until(lambda: [seen.path for seen in a.requests] == ["/wait", "/"], 15)
+    assert [seen.path for seen in a.requests] == ["/wait", "/"]
 
 
 def test_a_restart_every_second_loses_no_request_that_may_be_sent_again(
