@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.test_our_server import LONG_PAGE
+from tests.conformance.reading_app import PAGE
 from tests.server.processes import make_site, securelight, wait_until
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _nginx() -> str:
 @pytest.fixture
 def nginx_port(tmp_path: Path, certificates: TestCertificates) -> Iterator[int]:
     program = _nginx()
-    site = make_site(tmp_path, LONG_PAGE)
+    site = make_site(tmp_path, PAGE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
