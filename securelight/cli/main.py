@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
     "certs": ("securelight.cli.certs.group", "Make, check, revoke and trust certificates of your own."),
     "conform": ("securelight.cli.conform", "Judge any HTTPS server by the RFCs."),
+    "lab": ("securelight.cli.lab.group", "Endpoints with bad TLS, and checks of what clients make of them."),
     "version": ("securelight.cli.version", "Show versions, the engines found, and what TLS can do here."),
 }
 """Each command's module, which has `command: click.Command`, and its line in the help."""

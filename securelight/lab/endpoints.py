@@ -8,11 +8,11 @@ import tempfile
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from securelight.lab.http import Finish, serve_http1, serve_http2
-from securelight.pki.forge import diffie_hellman_pem
 from securelight.lab.tls_stream import AS_IT_COMES, BrokenOffError, Ending, Shape, TlsStream, end
+from securelight.pki.forge import diffie_hellman_pem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def make_context(chain: Chain | None, settings: ContextSettings = DEFAULTS) -> s
             context.load_cert_chain(directory / "chain.pem", directory / "key.pem")
         if settings.dh:
             (directory / "dh.pem").write_bytes(diffie_hellman_pem(settings.dh, 2))
-            context.load_dh_params(directory / "dh.pem")
+            context.load_dh_params(str(directory / "dh.pem"))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if settings.authorities:
@@ -143,12 +143,17 @@ class Https:
 
         shown = tls.tls.getpeercert()
         if shown:
-            parts = [value for entry in shown.get("subject", ()) for kind, value in entry if kind == "commonName"]
-            visit.peer_certificate = str(parts[0]) if parts else "one without a name"
+            visit.peer_certificate = _common_name(shown) or "one without a name"
         if tls.tls.selected_alpn_protocol() == HTTP2:
             await serve_http2(tls, answer)
         else:
             await serve_http1(tls, answer, finish=self.finish, record_bytes=self.record_bytes)
+
+
+def _common_name(shown: dict[str, Any]) -> str:
+    """Of a certificate as ssl describes it; "" if it has none."""
+    parts: list[str] = [value for entry in shown.get("subject", ()) for kind, value in entry if kind == "commonName"]
+    return parts[0] if parts else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """As much HTTP as the lab's answers need: one HTTP/1.1 request a connection, and HTTP/2 in a few fixed frames.
 
-The server proper is not used on purpose: it refuses to be as wrong as a case may need it, and a lab that shares its code
-could not find its faults. Everything a client sends is bounded; what does not fit ends the connection.
+The server proper is not used on purpose: it refuses to be as wrong as a case may need it, and a lab that shares its
+code could not find its faults. Everything a client sends is bounded; what does not fit ends the connection.
 """
 
 from __future__ import annotations

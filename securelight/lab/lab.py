@@ -2,11 +2,12 @@
 
 One TLS port is shared by all cases that a certificate decides: the ClientHello's server name says which one is meant,
 and without a name, or with one that nobody knows, the index page answers. Cases whose fault lies below have a port of
-their own. Endpoints are built when they are first asked for, in a thread, and anew each day, so that nothing goes stale.
+their own. Endpoints are built when they are first asked for, in a thread, and anew each day, so nothing goes stale.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from securelight.lab.catalogue import OFFERED
 from securelight.lab.case import Case, Endpoint, Verdict
+from securelight.lab.catalogue import OFFERED
 from securelight.lab.endpoints import HTTP1, ContextSettings, Https
 from securelight.lab.families.http import ANSWERS
 from securelight.lab.http import head_of, parse_head
+from securelight.lab.old_tls import load
 from securelight.lab.page import case_page, index_page, list_json
 from securelight.lab.visit import Answer, Places, Request, Visit
 from securelight.lab.world import World
@@ -27,7 +29,7 @@ from securelight.pki.forge import forged_pem
 from securelight.tls.client_hello import ClientHello, ClientHelloReader, NeedMore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INDEX_HOST: Final = "lab.localhost"
 DEFAULT_PORT: Final = 9443
@@ -85,9 +87,13 @@ class Lab:
     Args:
         world: authorities and keys.
         cases: what is offered.
+
+    Attributes:
+        report: told of our own errors.
     """
 
     def __init__(self, world: World | None = None, cases: Sequence[Case] = OFFERED) -> None:
+        load()
         self.world = world or World()
         self.cases = tuple(case for case in cases if not case.not_offered)
         self.places = Places("127.0.0.1", 0, 0)
@@ -95,6 +101,7 @@ class Lab:
         self._workshop = _Workshop(self.world)
         self._index = Case("lab/index", "the list of all cases", Verdict.ACCEPT, "", _index_endpoint, host=INDEX_HOST)
         self._connections = trio.CapacityLimiter(MAXIMUM_CONNECTIONS)
+        self.report: Callable[[str], None] = lambda _: None
         self._listeners: list[tuple[trio.SocketListener, Case | None, bool]] = []
 
     @property
@@ -106,6 +113,11 @@ class Lab:
     def url(self) -> str:
         """Of the index page."""
         return self.places.url(self._index)
+
+    @property
+    def check_url(self) -> str:
+        """Of an empty page, from which a browser can be made to fetch the cases."""
+        return f"{self.url}check"
 
     async def open(self, address: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
         """Listen: on `port` for TLS, on the next one for plain HTTP, and on those behind for cases with their own.
@@ -171,6 +183,8 @@ class Lab:
                         await self._serve_tls(stream, case)
                 except (OSError, ssl.SSLError, SecurelightError, trio.BrokenResourceError, trio.ClosedResourceError):
                     pass  # that clients leave in the middle is what most cases are about
+                except Exception as error:  # ours; one connection must not end the lab
+                    self.report(f"{case.id if case is not None else 'the shared port'}: {error!r}")
 
     async def _serve_tls(self, stream: trio.SocketStream, case: Case | None) -> None:
         first = b""
@@ -199,8 +213,10 @@ class Lab:
             return Answer(b"", 404)
         if visit.case is self._index:
             return self._answer_index(request)
-        answer = ANSWERS.get(visit.case.id)
-        return answer(request, visit) if answer is not None else case_page(visit, self.url)
+        make = ANSWERS.get(visit.case.id)
+        answer = make(request, visit) if make is not None else case_page(visit, self.url)
+        # Nothing here is private, and a page that checks a browser reads answers to their end.
+        return dataclasses.replace(answer, fields=[*answer.fields, ("Access-Control-Allow-Origin", "*")])
 
     def _answer_index(self, request: Request) -> Answer:
         if request.path == "/ca.pem":
@@ -208,6 +224,8 @@ class Lab:
         if request.path == "/cases.json":
             body = list_json(self.cases, self.places).encode()
             return Answer(body, fields=[("Content-Type", "application/json")])
+        if request.path == "/check":
+            return Answer(b"<!doctype html><title>TLS lab</title>", fields=[("Content-Type", "text/html")])
         if request.path == "/":
             return index_page(self.places)
         return Answer(b"There is nothing here.\n", 404, [("Content-Type", "text/plain")])

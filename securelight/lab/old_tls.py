@@ -6,8 +6,11 @@ connection has a thread, for at most CONNECTION_SECONDS; a cancelled one loses i
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import socket
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +33,14 @@ CONNECTION_SECONDS: Final = 10.0
 MAXIMUM_HEAD_BYTES: Final = 16_384
 MAXIMUM_THREADS: Final = 8
 """Connections served at a time; more wait."""
+
+
+def load() -> None:
+    """Import tlslite-ng, if it is there. Once, before there are threads: it warns that asyncore, of no use to us, is old."""
+    if AVAILABLE:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            importlib.import_module("tlslite.api")
 
 
 class PeerError(SecurelightError):
@@ -62,10 +73,8 @@ class OldTls:
         try:
             await trio.to_thread.run_sync(self._serve, sock, visit, abandon_on_cancel=True, limiter=self._limiter)
         finally:
-            try:
+            with contextlib.suppress(OSError):  # the client has closed it
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the client has closed it
             sock.close()
 
     def _serve(self, sock: socket.socket, visit: Visit) -> None:
@@ -78,7 +87,9 @@ class OldTls:
             raise PeerError(f"the client did not go on: {error!r}"[:200]) from error
 
     def _dialogue(self, sock: socket.socket, visit: Visit) -> None:
-        from tlslite.api import HandshakeSettings, X509CertChain, parsePEMKey  # noqa: PLC0415 - an extra
+        from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]  # noqa: PLC0415
+        from tlslite.utils.keyfactory import parsePEMKey  # type: ignore[import-untyped]  # noqa: PLC0415
+        from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]  # noqa: PLC0415
 
         from securelight.pki.forge import key_pem  # noqa: PLC0415
 
@@ -114,7 +125,7 @@ class OldTls:
 
 
 def _connection_class() -> Any:
-    from tlslite.api import TLSConnection  # noqa: PLC0415 - an extra
+    from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
 
     class Connection(TLSConnection):  # type: ignore[misc]
         """With a hand on each message before it is hashed and sent."""
@@ -140,7 +151,7 @@ COOKIE, ALPN, RENEGOTIATION_INFO = 44, 16, 0xFF01
 
 def add_garbage_certificate(message: Any) -> None:
     """Behind the chain comes something that is no certificate."""
-    from tlslite.api import X509  # noqa: PLC0415 - an extra
+    from tlslite.x509 import X509  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
 
     if getattr(message, "handshakeType", None) == CERTIFICATE:
         garbage = X509()

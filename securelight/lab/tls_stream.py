@@ -6,6 +6,7 @@ or broken off after some records. Owns no socket: who calls closes it.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import struct
 from dataclasses import dataclass
@@ -148,10 +149,8 @@ class TlsStream:
 
     async def close(self) -> None:
         """Say goodbye (close_notify); the caller closes the stream."""
-        try:
+        with contextlib.suppress(ssl.SSLError):  # the client's own goodbye is not waited for
             self.tls.unwrap()
-        except ssl.SSLError:
-            pass  # the client's own goodbye is not waited for
         await self._flush()
 
     async def _feed(self) -> int:

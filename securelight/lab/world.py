@@ -15,8 +15,14 @@ from typing import Any, Final
 
 from securelight.pki.forge import DNS_NAME, Extension, Key, Recipe, alternative_names, forge, forged_pem, key_pem, name
 from securelight.pki.forge_keys import (
-    alternative_name, authority_key_identifier, basic_constraints, extended_key_usage, key_usage, name_constraints,
-    new_key, subject_key_identifier,
+    alternative_name,
+    authority_key_identifier,
+    basic_constraints,
+    extended_key_usage,
+    key_usage,
+    name_constraints,
+    new_key,
+    subject_key_identifier,
 )  # fmt: skip
 
 BACKDATED: Final = timedelta(hours=1)
@@ -98,7 +104,7 @@ class World:
             common_name: of its subject, with "securelight lab" before it.
             issuer: who signs; itself if None.
             kind: of its key.
-            extensions: in place of the usual ones.
+            extensions: in place of the usual ones; key identifiers are added, unless there are none.
             path_length: of its basicConstraints.
             constraints: names that it is limited to.
             label: the date and its key's id go into its name, so that it is never taken for an earlier one.
@@ -107,15 +113,14 @@ class World:
         """
         key = key or self.key(kind, common_name)
         if extensions is None:
-            extensions = [
-                basic_constraints(ca=True, path_length=path_length),
-                key_usage("key_cert_sign", "crl_sign"),
-                subject_key_identifier(key),
-            ]
-            if issuer is not None:
-                extensions.append(authority_key_identifier(issuer.key))
+            extensions = [basic_constraints(ca=True, path_length=path_length), key_usage("key_cert_sign", "crl_sign")]
             if constraints:
                 extensions.append(name_constraints(permitted=constraints))
+        if extensions:  # without any, it is to have none at all
+            identifiers = [subject_key_identifier(key)]
+            if issuer is not None:
+                identifiers.append(authority_key_identifier(issuer.key))
+            extensions = [*extensions, *identifiers]
         full_name = f"securelight lab {common_name}"
         if label:
             full_name += f" {self.now:%Y-%m-%d} {subject_key_identifier(key).value.hex()[-12:]}"
@@ -147,7 +152,7 @@ class World:
         *names: str,
         issuer: Signer | None = None,
         kind: str = "p-256",
-        san: Extension | None | bool = True,
+        san: Extension | bool | None = True,
         basic: Extension | None = basic_constraints(ca=False),  # noqa: B008 - immutable
         usage: Extension | None = key_usage("digital_signature", "key_encipherment"),  # noqa: B008
         extended: Extension | None = extended_key_usage("server"),  # noqa: B008

@@ -45,8 +45,10 @@ def new_key(kind: str) -> Key:
 
 def _four_prime_key() -> rsa.RSAPrivateKey:
     exponent = 65537
-    halves = [rsa.generate_private_key(exponent, 4096).private_numbers() for _ in range(2)]
-    first, second = (half.p * half.q for half in halves)
+    first = second = 1
+    while (first * second).bit_length() < 8192:  # two numbers of 4096 bits may have a product of 8191
+        halves = [rsa.generate_private_key(exponent, 4096).private_numbers() for _ in range(2)]
+        first, second = (half.p * half.q for half in halves)
     totients = [(half.p - 1) * (half.q - 1) for half in halves]
     exponents = [pow(exponent, -1, totient) for totient in totients]
     public = rsa.RSAPublicNumbers(exponent, first * second)

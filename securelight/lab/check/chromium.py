@@ -1,4 +1,4 @@
-"""Headless Chromium: one browser for all cases, a context of its own for each, told over a pipe (DevTools protocol).
+"""Headless Chromium: one browser, in which one page fetches all cases, told over a pipe (DevTools protocol).
 
 The browser gets a home of its own, in whose certificate database the lab's authority is, as a person would import it.
 What it refuses it names itself, as `net::ERR_CERT_DATE_INVALID`.
@@ -34,6 +34,11 @@ MAXIMUM_MESSAGE_BYTES: Final = 1 << 24
 START: Final = "import os, sys; [os.dup2(int(sys.argv[n - 2]), n) for n in (3, 4)]; os.execv(sys.argv[3], sys.argv[3:])"
 """Becomes the browser, which reads from descriptor 3 and writes to 4."""
 
+FETCH: Final = """fetch(%s, {redirect: "manual", cache: "no-store", signal: AbortSignal.timeout(%d)})
+  .then(answer => answer.type == "opaqueredirect" ? "" : answer.arrayBuffer().then(() => ""))
+  .catch(error => error.name + ": " + error.message)"""
+"""Gives "" for an answer that was read to its end, or an error."""
+
 OPTIONS: Final = (
     "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--disable-gpu",
     "--disable-quic", "--disable-component-update", "--disable-background-networking", "--disable-sync",
@@ -48,6 +53,9 @@ class Browser:
         self._sink, self._source = sink, source
         self._writing = trio.Lock()
         self._number = 0
+        self._session = ""
+        self._urls: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
         self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
 
     async def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
@@ -73,7 +81,7 @@ class Browser:
         return result
 
     async def read(self) -> None:
-        """Take answers until the browser ends; events are not of interest."""
+        """Take answers and events until the browser ends."""
         received = bytearray()
         try:
             async for data in self._source:
@@ -83,42 +91,55 @@ class Browser:
                 if len(received) > MAXIMUM_MESSAGE_BYTES:
                     break
                 for message in messages:
-                    answer = json.loads(message)
-                    send = self._waiting.get(answer.get("id", 0))
-                    if send is not None:
-                        send.send_nowait(answer)
+                    self._take(json.loads(message))
         except trio.BrokenResourceError:
             pass  # it ended; whoever waits is told below
         for send in list(self._waiting.values()):
             send.close()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        send = self._waiting.get(message.get("id", 0))
+        if send is not None:
+            send.send_nowait(message)
+            return
+        event = message.get("params", {})
+        if message.get("method") == "Network.requestWillBeSent":
+            self._urls[event["requestId"]] = event["request"]["url"]
+        elif message.get("method") == "Network.loadingFailed":
+            self._errors[self._urls.get(event["requestId"], "")] = event["errorText"]
+
+    async def visit(self, url: str) -> None:
+        """Open the page that all questions are asked from. Errors: CheckError."""
+        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        self._session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
+        await self.call("Network.enable", self._session)
+        await self.call("Page.enable", self._session)
+        found = await self.call("Page.navigate", self._session, url=url)
+        if found.get("errorText"):
+            raise CheckError(f"the browser does not load {url}: {found['errorText']}")
 
     async def ask(self, case: Case, question: Question, seconds: float) -> Answer:
         """See Client. Client certificates would have to be imported, and chosen by a person: these are skipped."""
         if case.client_certificate:
             return Answer(Did.SKIPPED, "client certificates are chosen by hand in a browser")
         began = trio.current_time()
-        context = (await self.call("Target.createBrowserContext"))["browserContextId"]
-        try:
-            target = (await self.call("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
-            session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-            result: dict[str, Any] | None = None
-            with trio.move_on_after(min(seconds, NAVIGATION_SECONDS)):
-                result = await self.call("Page.navigate", session, url=question.url)
-        finally:
-            with trio.move_on_after(5) as scope:
-                scope.shield = True
-                with contextlib.suppress(CheckError):
-                    await self.call("Target.disposeBrowserContext", browserContextId=context)
+        limit = int(min(seconds, NAVIGATION_SECONDS) * 1000)
+        expression = FETCH % (json.dumps(question.url), limit)
+        result = await self.call(
+            "Runtime.evaluate", self._session, expression=expression, awaitPromise=True, returnByValue=True
+        )
+        words = str(result["result"].get("value", "no answer"))
         took = trio.current_time() - began
-        if result is None:
-            return Answer(Did.HUNG, "a browser waits for as long as its user does", took)
-        words = str(result.get("errorText", ""))
-        return Answer(Did.REFUSED if words else Did.ACCEPTED, words, took)
+        if words.startswith("TimeoutError"):
+            return Answer(Did.HUNG, "it waits for longer than that", took)
+        if words:
+            return Answer(Did.REFUSED, self._errors.get(question.url, words), took)
+        return Answer(Did.ACCEPTED, "", took)
 
 
 @asynccontextmanager
-async def browser(directory: Path) -> AsyncIterator[Browser]:
-    """A browser that trusts `directory`/ca.pem, ended with the block. Errors: CheckError."""
+async def browser(directory: Path, url: str) -> AsyncIterator[Browser]:
+    """A browser that trusts `directory`/ca.pem and has opened `url`, ended with the block. Errors: CheckError."""
     program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
     if program is None:
         raise CheckError("chromium: no Chromium is installed")
@@ -129,9 +150,9 @@ async def browser(directory: Path) -> AsyncIterator[Browser]:
     options = [*OPTIONS, f"--user-data-dir={home / 'profile'}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     command = [sys.executable, "-c", START, str(their_input), str(their_output), program, *options, "about:blank"]
     process = await trio.to_thread.run_sync(
-        lambda: subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(their_input, their_output),
-            env={**os.environ, "HOME": str(home)}, start_new_session=True,
+        lambda: subprocess.Popen(  # noqa: S603 - a browser that was looked for
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=(their_input, their_output), env={**os.environ, "HOME": str(home)}, start_new_session=True,
         )
     )  # fmt: skip
     os.close(their_input)
@@ -142,7 +163,7 @@ async def browser(directory: Path) -> AsyncIterator[Browser]:
         async with sink, source, trio.open_nursery() as nursery:
             nursery.start_soon(client.read)
             with trio.move_on_after(START_SECONDS) as scope:
-                await client.call("Browser.getVersion")
+                await client.visit(url)
             if scope.cancelled_caught:
                 raise CheckError(f"{program} does not start")
             yield client
@@ -169,8 +190,7 @@ def _make_home(home: Path, ca: Path) -> None:
         ["-N", "--empty-password"],
         ["-A", "-n", "securelight lab", "-t", "C,,", "-i", str(ca)],
     ):
-        done = subprocess.run(
-            ["certutil", "-d", f"sql:{database}", *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
+        command = ["certutil", "-d", f"sql:{database}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
         if done.returncode:
             raise CheckError(f"certutil: {done.stderr.strip()[:200]}")

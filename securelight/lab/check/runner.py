@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -68,7 +69,7 @@ async def _run(arguments: list[str], environment: Mapping[str, str], seconds: fl
         try:
             # Started in a thread, as the program may have to be read from a slow disk.
             process = await trio.to_thread.run_sync(
-                lambda: subprocess.Popen(
+                lambda: subprocess.Popen(  # noqa: S603 - the command that was asked for
                     arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output,
                     env=environment, start_new_session=True,
                 )
@@ -77,14 +78,11 @@ async def _run(arguments: list[str], environment: Mapping[str, str], seconds: fl
             raise CheckError(f"{arguments[0]!r} cannot be run: {error.strerror}") from error
         try:
             with trio.move_on_after(seconds):
-                while process.poll() is None:
-                    await trio.sleep(0.005)
+                await _ended(process)
         finally:
             hung = process.poll() is None
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it and its children are gone
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it and its children are gone
             process.wait()
         output.seek(0)
         text = output.read(MAXIMUM_OUTPUT_BYTES).decode(errors="replace")
@@ -95,6 +93,15 @@ async def _run(arguments: list[str], environment: Mapping[str, str], seconds: fl
     if process.returncode == 0:
         return Did.ACCEPTED, words
     return Did.REFUSED, words or f"exit code {process.returncode}"
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Return when the process has ended, without reaping it: its number stays its own until its group is ended."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +200,12 @@ def _first(group: BaseExceptionGroup[CheckError]) -> CheckError:
 
 
 @asynccontextmanager
-async def client_of(profile: Profile, directory: Path) -> AsyncIterator[Client]:
+async def client_of(profile: Profile, lab: Lab, directory: Path) -> AsyncIterator[Client]:
     """The client of a profile, ready to be asked. Errors: CheckError."""
     if profile.missing:
         raise CheckError(f"{profile.name}: {profile.missing}")
     if profile.name == CHROMIUM:
-        async with browser(directory) as client:
+        async with browser(directory, lab.check_url) as client:
             yield client
     elif profile.talks:
         async with talking(profile.command) as client:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from securelight.lab.case import Case, Verdict
-from securelight.lab.endpoints import HTTP1, HTTP2, ContextSettings, Https, Version, Words
+from securelight.lab.endpoints import HTTP1, HTTP2, ContextSettings, Version, Words
 from securelight.lab.families.build import page
 from securelight.lab.old_tls import (
-    MISSING, OldTls, answer_with_other_protocol, ask_for_renegotiation, leave_out_renegotiation_info, update_keys,
+    MISSING,
+    OldTls,
+    answer_with_other_protocol,
+    ask_for_renegotiation,
+    leave_out_renegotiation_info,
+    update_keys,
 )  # fmt: skip
 from securelight.lab.tls_stream import Ending, Shape
 from securelight.tls.client_hello import Alert, alert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securelight.lab.case import Endpoint
+    from securelight.lab.world import World
 
 ACCEPT, REFUSE, EITHER = Verdict.ACCEPT, Verdict.REFUSE, Verdict.EITHER
 ALERTS, RECORDS, CLOSING = "RFC 8446, section 6", "RFC 8446, section 5.1", "RFC 8446, section 6.1"
@@ -26,11 +37,11 @@ def _versions(version: Version, **more: object) -> ContextSettings:
     return ContextSettings(versions=(version, version), **more)  # type: ignore[arg-type]
 
 
-def _stops(version: Version, records: int, ending: Ending, *, half: bool = False) -> object:
+def _stops(version: Version, records: int, ending: Ending, *, half: bool = False) -> Callable[[World, str], Endpoint]:
     return page(settings=_versions(version), shape=Shape(records=records, half=half, ending=ending))
 
 
-def _say(words: bytes, ending: Ending = "close", *, listen: bool = True) -> object:
+def _say(words: bytes, ending: Ending = "close", *, listen: bool = True) -> Callable[[World, str], Endpoint]:
     return lambda world, host: Words(words, listen=listen, ending=ending)
 
 
@@ -71,10 +82,10 @@ CASES: Final = (
     Case("handshakes/silent", "the server accepts, and never says a word", REFUSE, DEADLINE,
          _say(b"", "hang"), own_port=True),
     *(Case(f"handshakes/hangs-{label}", f"hangs {words}", REFUSE, DEADLINE,
-           _stops(version, records, "hang", half=half), own_port=True)  # type: ignore[arg-type]
+           _stops(version, records, "hang", half=half), own_port=True)
       for label, words, version, records, half in _STAGES),
     *(Case(f"handshakes/closes-{label}", f"closes {words}", REFUSE, CLOSING,
-           _stops(version, records, "close", half=half), own_port=True)  # type: ignore[arg-type]
+           _stops(version, records, "close", half=half), own_port=True)
       for label, words, version, records, half in _STAGES),
     Case("handshakes/closes-at-once", "closes without a word", REFUSE, CLOSING, _say(b"", listen=False),
          own_port=True),
@@ -122,7 +133,7 @@ CASES: Final = (
     Case("handshakes/no-secure-renegotiation", "the server does not know secure renegotiation (TLS 1.2)", EITHER,
          "RFC 5746, section 4.1", lambda world, host: OldTls(
              world.leaf(host), {"minVersion": (3, 3), "maxVersion": (3, 3)}, mutate=leave_out_renegotiation_info),
-         own_port=True, not_offered=MISSING, advice="OpenSSL 3 refuses; browsers don't renegotiate, and so don't care."),
+         own_port=True, not_offered=MISSING, advice="OpenSSL 3 refuses; browsers never renegotiate."),
     Case("handshakes/key-update", "the server changes its keys at once, and asks for the client's", ACCEPT,
          "RFC 8446, section 4.6.3", lambda world, host: OldTls(
              world.leaf(host), {"minVersion": (3, 4)}, after=update_keys), own_port=True, not_offered=MISSING),

@@ -54,7 +54,8 @@ def _hsts(value: str) -> Callable[[Request, Visit], Answer]:
 
 def _hsts_twice(_request: Request, _visit: Visit) -> Answer:
     return _page("Strict-Transport-Security, twice", "<script>result(true)</script>",
-                 ("Strict-Transport-Security", f"max-age={SECONDS}"), ("Strict-Transport-Security", "max-age=0"))  # fmt: skip
+                 ("Strict-Transport-Security", f"max-age={SECONDS}"),
+                 ("Strict-Transport-Security", "max-age=0"))  # fmt: skip
 
 
 def _mixed_script(_request: Request, visit: Visit) -> Answer:
@@ -116,8 +117,8 @@ def _cookie(*cookies: str, name: str, kept: bool) -> Callable[[Request, Visit], 
         if request.path == "/cookies":
             present = any(part.strip().startswith(f"{name}=") for part in request.cookies.split(";"))
             return Answer(b"kept" if present else b"dropped", fields=[("Content-Type", "text/plain")])
-        script = f"""<script>fetch("/cookies").then(r => r.text()).then(t => result(t === "{"kept" if kept else "dropped"}"
-))</script>"""
+        wanted = "kept" if kept else "dropped"
+        script = f'<script>fetch("/cookies").then(a => a.text()).then(t => result(t === "{wanted}"))</script>'
         return _page("Cookies", script, *(("Set-Cookie", cookie) for cookie in cookies))
 
     return answer

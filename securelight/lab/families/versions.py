@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from securelight.lab.case import Case, Verdict, never
-from securelight.lab.endpoints import ContextSettings, Https, Version
+from securelight.lab.endpoints import HTTP1, ContextSettings, Https, Version
 from securelight.lab.old_tls import MISSING, OldTls, ask_for_large_cookie
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ CASES: Final = (
           ("rsa-chacha20", "ECDHE-RSA-CHACHA20-POLY1305", "rsa-2048"),
       )),
     *(Case(f"versions/tls12-{label}", f"TLS 1.2 with {suite} alone: {fault}", EITHER, "RFC 9325, section 4.2",
-           _suite(suite, "rsa-2048"), own_port=True)
+           _suite(suite, "rsa-2048", alpn=(HTTP1,)), own_port=True)
       for label, suite, fault in (
           ("cbc-sha", "ECDHE-RSA-AES128-SHA", "CBC"),
           ("cbc-sha256", "ECDHE-RSA-AES128-SHA256", "CBC"),

@@ -1,0 +1,1 @@
+"""The command `securelight lab` and its subcommands."""
