@@ -115,7 +115,9 @@ class FrameWalk:
     def partial_head(self) -> bool:
         """Whether a header block, or the preface, has begun to arrive and is not complete."""
         held = self._held
-        return self._block > 0 or (bool(held) and (not self._preface_seen or held[3:4] in (b"\x01", b"\x09")))
+        if not held:
+            return self._block > 0
+        return self._block > 0 or not self._preface_seen or held[3:4] in (b"\x01", b"\x09")
 
     def cut(self, stream_id: int) -> None:
         """We have reset `stream_id`: what is still under way for it is no fault of the peer (RFC 9113, section 5.1)."""
@@ -132,7 +134,8 @@ class FrameWalk:
         """
         if self._block or self._held:
             return False
-        available, position, stream_id = len(data), 0, self.last_stream_id
+        available, position = len(data), 0
+        before = stream_id = (self.last_stream_id - 1) | 1  # the first one is 1
         try:
             while position < available:
                 high, low, kind_and_flags, given_stream_id = _joined_header(data, position)
@@ -142,13 +145,8 @@ class FrameWalk:
                 position += FRAME_HEADER_BYTES + low
         except struct.error:
             return False  # less than a frame header is left
-        frames = (stream_id - self.last_stream_id) // 2
-        if (
-            position != available
-            or not 0 < frames <= self._limits.concurrent_streams
-            or stream_id > LARGEST_STREAM_ID
-            or not stream_id & 1
-        ):
+        frames = (stream_id - before) >> 1
+        if position != available or stream_id > LARGEST_STREAM_ID or frames > self._limits.concurrent_streams:
             return False
         self.last_stream_id = stream_id
         self.frames = frames

@@ -143,7 +143,7 @@ class Http2Requests(abc.ABC):
     @property
     def partial_head(self) -> bool:
         """A header block (of a request or its trailers) or the connection preface is incomplete."""
-        return not self._failed and self._walk.partial_head
+        return self._walk.partial_head and not self._failed
 
     def receive(self, data: bytes) -> Sequence[Event]:
         """The events of `data`; faults are events too."""

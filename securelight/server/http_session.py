@@ -129,9 +129,9 @@ class HttpSession:
 
     def count_requests(self, number: int) -> None:
         """So many more were begun; the last that the limit allows ends the connection."""
+        self.requests = requests = self.requests + number
         most = self.service.limits.requests_per_connection
-        self.requests += number
-        if self.requests - number < most <= self.requests and self.adapter is not None:
+        if requests >= most > requests - number and self.adapter is not None:
             self.adapter.goodbye()
 
     def begin(self, request: Request, known: KnownHead | None = None) -> None:
