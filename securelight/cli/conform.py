@@ -99,36 +99,43 @@ def command(
     urls = urls[1:] if compares else urls
     if not urls or (len(urls) > 1 and not compares):
         raise click.UsageError("Name one server, as in https://localhost:8443, or several after the word compare.")
+    for path in (json_path, junit_path, sarif_path, html_path):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise click.UsageError(f"{path} cannot be written: its folder does not exist.")
     options = Options(
         jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts), patience=Patience.of(patience),
     )  # fmt: skip
     known = baseline_file.read(baseline) if baseline is not None else frozenset()
     runs = [new_run(parse_target(url), suites) for url in urls]
+    reached = []
     for run in runs:
         progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares)
         try:
             judge_sync(run, options, progress)
         except TargetError as error:
             click.echo(str(error), err=True)
-            ctx.exit(UNREACHABLE)
+            continue
         finally:
             progress.clear()
+        reached.append(run)
         baseline_file.apply(run, known)
         if run.interrupted:
             break
+    if not reached:
+        ctx.exit(UNREACHABLE)
+    missing = len(reached) < len(runs) and not any(run.interrupted for run in reached)
     if compares:
-        runs = [run for run in runs if run.results]
-        click.echo(comparison.render(runs), nl=False)
-        _write(json_path, comparison.render_json(runs))
+        click.echo(comparison.render(reached), nl=False)
+        _write(json_path, comparison.render_json(reached))
     else:
-        run = runs[0]
+        run = reached[0]
         for line in text.summary(run, paint):
             click.echo(line)
         _write(json_path, json_report.render(run))
         _write(junit_path, junit.render(run))
         _write(sarif_path, sarif.render(run))
         _write(html_path, html.render(run))
-    ctx.exit(max(exit_code(run, fail_on) for run in runs))
+    ctx.exit(max(exit_code(run, fail_on) for run in reached) if not missing else UNREACHABLE)
 
 
 def _suites(names: tuple[str, ...], only: tuple[str, ...]) -> list[Suite]:
@@ -154,7 +161,10 @@ def exit_code(run: Run, fail_on: str) -> int:
 
 def _write(path: Path | None, report: str) -> None:
     if path is not None:
-        path.write_text(report, encoding="utf-8")
+        try:
+            path.write_text(report, encoding="utf-8")
+        except OSError as error:
+            raise click.FileError(str(path), error.strerror) from None
         click.echo(f"  written  {path}")
 
 

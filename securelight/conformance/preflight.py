@@ -97,6 +97,8 @@ async def _look_at_certificate(dial: Dial, found: Preflight, ca: Path | None) ->
             raise
         why = re.sub(r" \(_ssl\.c:\d+\)$", "", str(error).partition("certificate verify failed: ")[2])
         found.notes.append(f"The certificate is not trusted here ({why}). The judgment goes on all the same.")
+    except Failed as error:
+        raise TargetError(f"{dial.target.url}: {error}") from None
 
 
 async def _ask_http2(dial: Dial, found: Preflight) -> None:

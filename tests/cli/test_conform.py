@@ -34,6 +34,7 @@ def test_cases_are_listed_without_a_server() -> None:
         (["https://a.test", "--only", "h2/no/such"], "there is no such case"),
         (["https://a.test", "--only", "nonsense/1/x"], "There is no suite 'nonsense'"),
         (["https://a.test", "--suite", "nonsense"], "nonsense"),
+        (["https://a.test", "--html", "/no/such/folder/report.html"], "its folder does not exist"),
     ],
 )
 def test_wrong_usage_is_told(arguments: list[str], words: str) -> None:
@@ -82,6 +83,22 @@ def silent_port() -> Iterator[int]:
         thread.join(15)
         for one in held:
             one.close()
+
+
+def test_a_server_that_never_does_the_handshake_is_given_up(silent_port: int) -> None:
+    done = securelight("conform", f"https://127.0.0.1:{silent_port}", "--suite", "h2", "--patience", "1")
+    assert done.returncode == 3
+    assert "the TLS handshake was not done within 1 s" in done.stderr
+
+
+def test_one_server_of_two_that_cannot_be_reached_is_told(silent_port: int) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        urls = f"http://127.0.0.1:{silent_port}", f"http://127.0.0.1:{unused.getsockname()[1]}"
+        done = securelight("conform", "compare", *urls, "--only", "h2/6.9.1/largest-window", "--patience", "1")
+    assert done.returncode == 3
+    assert "cannot be reached" in done.stderr
+    assert "**failed**" in done.stdout
 
 
 def test_an_interrupted_run_still_writes_its_report(silent_port: int, tmp_path: Path) -> None:
