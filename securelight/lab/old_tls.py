@@ -20,7 +20,7 @@ from securelight.lab.http import head_of, parse_head
 from securelight.model.errors import SecurelightError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from securelight.lab.visit import Visit
     from securelight.lab.world import Chain
@@ -56,6 +56,7 @@ class OldTls:
         settings: attributes of its HandshakeSettings.
         key: signs in place of the chain's own.
         mutate: changes a message, in place, before it is sent.
+        authorities: DER of the names of authorities that client certificates are asked for from.
         after: called with the connection when the handshake is over.
     """
 
@@ -64,6 +65,7 @@ class OldTls:
     key: Key | None = None
     mutate: Callable[[Any], None] | None = None
     after: Callable[[Any], None] | None = None
+    authorities: Sequence[bytes] = ()
     _limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAXIMUM_THREADS), init=False)
 
     async def serve(self, stream: trio.SocketStream, first: bytes, visit: Visit) -> None:
@@ -107,6 +109,8 @@ class OldTls:
             certificates.parsePemList(self.chain.pem.decode())
             pem = key_pem(self.key or self.chain.key, traditional=False).decode()
             given = {"certChain": certificates, "privateKey": parsePEMKey(pem, private=True)}
+        if self.authorities:
+            given |= {"reqCert": True, "reqCAs": [bytearray(one) for one in self.authorities]}
         connection.handshakeServer(settings=settings, alpn=[bytearray(b"http/1.1")], **given)
         if self.after is not None:
             self.after(connection)

@@ -175,8 +175,8 @@ class TlsStream:
         if shape.records is not None:
             records = records_of(data)
             kept = b"".join(records[: shape.records])
-            rest = b"".join(records[shape.records :])
-            await self._stream.send_all(kept + (rest[: max(1, len(rest) // 2)] if shape.half else b""))
+            following = b"".join(records[shape.records : shape.records + 1])
+            await self._stream.send_all(kept + (following[: len(following) // 2] if shape.half else b""))
             await end(self._stream, shape.ending)
             raise BrokenOffError("the handshake ends here")
         if shape.fragment_bytes:

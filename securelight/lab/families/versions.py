@@ -40,7 +40,8 @@ def _suite13(cipher: str) -> Callable[[World, str], OldTls]:
 
 
 def _version(low: tuple[int, int]) -> dict[str, Any]:
-    return {"minVersion": low, "maxVersion": low, "versions": [low], "macNames": ["sha", "md5"]}
+    return {"minVersion": low, "maxVersion": low, "versions": [low], "macNames": ["sha", "md5"],
+            "useExtendedMasterSecret": False, "useEncryptThenMAC": False}  # fmt: skip
 
 
 ANONYMOUS: Final = "without any certificate"
