@@ -197,8 +197,8 @@ LONE_FRAMES: st.SearchStrategy[bytes] = st.builds(
 
 
 RUNS = st.one_of(
-    st.lists(LONE_FRAMES, min_size=1, max_size=3).map(b"".join),
-    st.integers(0, 3).map(lambda count: b"".join(head(1 + 2 * number) for number in range(count))),
+    st.lists(LONE_FRAMES, min_size=1, max_size=3).map(b"".join).filter(bool),
+    st.integers(1, 3).map(lambda count: b"".join(head(1 + 2 * number) for number in range(count))),
 )
 
 
