@@ -128,7 +128,7 @@ class FrameWalk:
                 del self._cut[next(iter(self._cut))]
 
     def takes_heads(self, data: bytes) -> bool:
-        """Whether `data` (not empty) is a run of short heads without bodies, each on the next stream, as most reads are.
+        """Whether `data` (not empty) is a run of short heads without bodies, each on the next stream: most reads are.
 
         They count as walked then; otherwise nothing has happened, and `walk` has to look at it.
         """
