@@ -231,7 +231,7 @@ class Lab:
         return Answer(b"There is nothing here.\n", 404, [("Content-Type", "text/plain")])
 
     async def _serve_plain(self, stream: trio.SocketStream) -> None:
-        """HTTP without TLS: what pages over TLS should not load, and CONNECT (see check)."""
+        """HTTP without TLS: where redirects away from TLS lead, and CONNECT (see check)."""
         received = b""
         while b"\r\n\r\n" not in received:
             data = await stream.receive_some(4096)
@@ -244,12 +244,7 @@ class Lab:
         if request.method == "CONNECT":
             await self._tunnel(stream, request.path)
             return
-        if request.path == "/wrong.js":
-            answer = Answer(b"result(false)", fields=[("Content-Type", "text/javascript")])
-        elif request.path == "/frame":
-            script = b"<!doctype html><title>over HTTP</title><script>parent.postMessage('here', '*')</script>"
-            answer = Answer(script, fields=[("Content-Type", "text/html")])
-        elif request.path == "/":
+        if request.path == "/":
             answer = Answer(b"This page came without TLS.\n", fields=[("Content-Type", "text/plain")])
         else:
             answer = Answer(b"There is nothing here.\n", 404, [("Content-Type", "text/plain")])

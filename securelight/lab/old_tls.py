@@ -36,7 +36,7 @@ MAXIMUM_THREADS: Final = 8
 
 
 def load() -> None:
-    """Import tlslite-ng, if it is there. Once, before there are threads: it warns that asyncore, of no use to us, is old."""
+    """Import tlslite-ng, if it is there, once and before there are threads: it warns that asyncore is old."""
     if AVAILABLE:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

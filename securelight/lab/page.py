@@ -45,7 +45,7 @@ nav{display:flex;flex-wrap:wrap;gap:.4rem 1.1rem;margin:1.2rem 0 0}
 table{width:100%;border-collapse:collapse;font-size:.94rem}
 th{text-align:left;font-weight:600;color:var(--soft);font-size:.8rem}
 th,td{padding:.42rem .7rem .42rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td:nth-child(1){width:30%;overflow-wrap:anywhere}td:nth-child(3){width:8.5rem;white-space:nowrap}
+td:nth-child(1){width:24%;overflow-wrap:anywhere}td:nth-child(3){width:8.5rem;white-space:nowrap}
 td:nth-child(4){width:24%;color:var(--soft);font-size:.86rem}
 .v{font-weight:600}.accept{color:var(--accept)}.refuse{color:var(--refuse)}.either{color:var(--either)}
 .warn{color:var(--warn)}
@@ -94,8 +94,8 @@ def index_page(places: Places) -> Answer:
         for family, (title, cases) in FAMILIES.items()
     )
     body = f"""<h1>TLS lab</h1>
-<p>{counts.total()} endpoints, most of them bad on purpose. You see this page over good TLS, so your client trusts
-the lab's authority, which signs for <code>localhost</code> and loopback addresses alone.</p>
+<p>{counts.total()} endpoints, most of them bad on purpose, each in one way. This page itself has good TLS, by the
+lab's authority, which signs for <code>localhost</code> and loopback addresses alone.</p>
 <p class="soft">A correct client accepts {counts[Verdict.ACCEPT]}, refuses {counts[Verdict.REFUSE]}, loads and acts on
 {counts[Verdict.WARN]}; {counts[Verdict.EITHER]} are open to choice. The certificates were made for this run.</p>
 <pre><code>securelight lab check curl          # a client that it knows

@@ -144,7 +144,7 @@ async def browser(directory: Path, url: str) -> AsyncIterator[Browser]:
     if program is None:
         raise CheckError("chromium: no Chromium is installed")
     home = directory / "home"
-    await trio.to_thread.run_sync(_make_home, home, directory / "ca.pem")
+    await trio.to_thread.run_sync(make_home, home, directory / "ca.pem")
     their_input, our_sink = _pipe()
     our_source, their_output = _pipe()
     options = [*OPTIONS, f"--user-data-dir={home / 'profile'}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
@@ -183,7 +183,8 @@ def _pipe() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
-def _make_home(home: Path, ca: Path) -> None:
+def make_home(home: Path, ca: Path) -> None:
+    """A home for a browser that trusts `ca`. Errors: CheckError."""
     database = home / ".pki" / "nssdb"
     database.mkdir(parents=True)
     for arguments in (

@@ -61,7 +61,7 @@ CASES: Final = (
     Case("handshakes/http2-only", "HTTP/2 alone", EITHER, "RFC 9113, section 3.2",
          page(settings=ContextSettings(alpn=(HTTP2,))), own_port=True,
          advice="Without HTTP/2 in the client's offer, this server goes on without ALPN, in HTTP/1.1."),
-    Case("handshakes/http1-only", "nothing: HTTP/1.1 alone", ACCEPT, ALPN,
+    Case("handshakes/http1-only", "nothing wrong: HTTP/1.1 alone", ACCEPT, ALPN,
          page(settings=ContextSettings(alpn=(HTTP1,))), own_port=True),
     Case("handshakes/alpn-refused", "the alert no_application_protocol, whatever is offered", REFUSE, ALPN,
          _say(alert(Alert.NO_APPLICATION_PROTOCOL)), own_port=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from securelight.lab.case import Case, Verdict
+from securelight.lab.case import Case, Verdict, never
 from securelight.lab.endpoints import HTTP1, ContextSettings, Https
 from securelight.lab.visit import Answer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ACCEPT, WARN = Verdict.ACCEPT, Verdict.WARN
 MIXED, CSP, COOKIES, HSTS = "W3C Mixed Content", "W3C CSP Level 3", "RFC 6265bis, section 5.7", "RFC 6797"
+ALL_SECURE: Final = "browsers count plain HTTP to localhost as secure, so nothing is mixed on one's own machine"
 HTML: Final = ("Content-Type", "text/html; charset=utf-8")
 SECONDS: Final = 31_536_000
 
@@ -56,39 +57,6 @@ def _hsts_twice(_request: Request, _visit: Visit) -> Answer:
     return _page("Strict-Transport-Security, twice", "<script>result(true)</script>",
                  ("Strict-Transport-Security", f"max-age={SECONDS}"),
                  ("Strict-Transport-Security", "max-age=0"))  # fmt: skip
-
-
-def _mixed_script(_request: Request, visit: Visit) -> Answer:
-    return _page(
-        "Mixed content: a script", f'<script src="{_plain(visit, "/wrong.js")}" onerror="result(true)"></script>'
-    )
-
-
-def _mixed_frame(_request: Request, visit: Visit) -> Answer:
-    body = f"""<script>addEventListener("message", () => result(false)); setTimeout(() => {{
-  if (!document.documentElement.dataset.result) result(true) }}, 500)</script>
-<iframe src="{_plain(visit, "/frame")}" title="over HTTP"></iframe>"""
-    return _page("Mixed content: a frame", body)
-
-
-def _mixed_fetch(_request: Request, visit: Visit) -> Answer:
-    url = _plain(visit, "/wrong.js")
-    return _page("Mixed content: fetch",
-                 f'<script>fetch("{url}").then(() => result(false), () => result(true))</script>')  # fmt: skip
-
-
-def _mixed_form(_request: Request, visit: Visit) -> Answer:
-    url = _plain(visit, "/form")
-    return _page("Mixed content: a form", f'<form action="{url}" method="post"><button>Send</button></form>')
-
-
-def _upgrade(_request: Request, visit: Visit) -> Answer:
-    # The port stays the same when a URL is upgraded, so the script is asked for over TLS from the plain port.
-    return _page(
-        "upgrade-insecure-requests",
-        f'<script src="{_plain(visit, "/wrong.js")}" onerror="result(true)"></script>',
-        ("Content-Security-Policy", "upgrade-insecure-requests"),
-    )
 
 
 def _policy(_request: Request, visit: Visit) -> Answer:
@@ -131,11 +99,6 @@ ANSWERS: Final[dict[str, Callable[[Request, Visit], Answer]]] = {
     "http/hsts-invalid": _hsts("max-age=one year"),
     "http/hsts-twice": _hsts_twice,
     "http/hsts-address": _hsts(f"max-age={SECONDS}"),
-    "http/mixed-script": _mixed_script,
-    "http/mixed-frame": _mixed_frame,
-    "http/mixed-fetch": _mixed_fetch,
-    "http/mixed-form": _mixed_form,
-    "http/upgrade-insecure-requests": _upgrade,
     "http/csp-violation": _policy,
     "http/redirect-to-http": _redirect,
     "http/redirect-loop": _redirect_loop,
@@ -158,17 +121,18 @@ CASES: Final = (
     _case("hsts-invalid", "a value that is not one: to be ignored", WARN, "RFC 6797, section 6.1"),
     _case("hsts-twice", "two fields: only the first counts", WARN, "RFC 6797, section 8.1"),
     _case("hsts-address", "on an IP address: to be ignored", WARN, "RFC 6797, section 8.1.1", "127.0.0.1"),
-    _case("mixed-script", "a script over HTTP: to be blocked", WARN, MIXED),
-    _case("mixed-frame", "a frame over HTTP: to be blocked", WARN, MIXED),
-    _case("mixed-fetch", "fetch over HTTP: to be blocked", WARN, MIXED),
-    _case("mixed-form", "a form that is sent over HTTP: to be warned of", WARN, MIXED),
-    _case("upgrade-insecure-requests", "a script over HTTP is to be asked for over HTTPS", WARN,
-          "W3C Upgrade Insecure Requests"),
+    Case("http/mixed-script", "a script over HTTP: to be blocked", WARN, MIXED, never, not_offered=ALL_SECURE),
+    Case("http/mixed-frame", "a frame over HTTP: to be blocked", WARN, MIXED, never, not_offered=ALL_SECURE),
+    Case("http/mixed-fetch", "fetch over HTTP: to be blocked", WARN, MIXED, never, not_offered=ALL_SECURE),
+    Case("http/mixed-form", "a form that is sent over HTTP: to be warned of", WARN, MIXED, never,
+         not_offered=ALL_SECURE),
+    Case("http/upgrade-insecure-requests", "a script over HTTP is to be asked for over HTTPS", WARN,
+         "W3C Upgrade Insecure Requests", never, not_offered=ALL_SECURE),
     _case("csp-violation", "an inline script that the policy forbids: to be blocked", WARN, CSP),
     _case("redirect-to-http", "a redirect to plain HTTP", WARN, "RFC 9110, section 15.4"),
     _case("redirect-loop", "a redirect to itself: to be given up", WARN, "RFC 9110, section 15.4"),
     _case("insecure-cookie", "a session cookie without Secure, HttpOnly and SameSite", WARN, COOKIES),
     _case("host-prefix-cookie", "a __Host- cookie without Secure: to be dropped", WARN, COOKIES),
     _case("secure-prefix-cookie", "a __Secure- cookie without Secure: to be dropped", WARN, COOKIES),
-    _case("good-cookie", "nothing: a cookie with everything", ACCEPT, COOKIES),
+    _case("good-cookie", "nothing wrong: a cookie with everything", ACCEPT, COOKIES),
 )  # fmt: skip

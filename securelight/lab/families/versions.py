@@ -63,11 +63,11 @@ CASES: Final = (
          not_offered=MISSING),
     Case("versions/tls-1-1", "TLS 1.1 alone", REFUSE, OLD, _old(**_version((3, 2))), own_port=True,
          not_offered=MISSING),
-    Case("versions/tls-1-2", "nothing: TLS 1.2 alone", ACCEPT, "RFC 9325, section 3.1", _only("TLSv1_2", "TLSv1_2"),
-         own_port=True),
-    Case("versions/tls-1-3", "nothing: TLS 1.3 alone", ACCEPT, "RFC 9325, section 3.1", _only("TLSv1_3", "TLSv1_3"),
-         own_port=True),
-    *(Case(f"versions/tls12-{label}", f"nothing: TLS 1.2 with {suite} alone", ACCEPT, "RFC 9325, section 4.2",
+    Case("versions/tls-1-2", "nothing wrong: TLS 1.2 alone", ACCEPT, "RFC 9325, section 3.1",
+         _only("TLSv1_2", "TLSv1_2"), own_port=True),
+    Case("versions/tls-1-3", "nothing wrong: TLS 1.3 alone", ACCEPT, "RFC 9325, section 3.1",
+         _only("TLSv1_3", "TLSv1_3"), own_port=True),
+    *(Case(f"versions/tls12-{label}", f"nothing wrong: TLS 1.2 with {suite} alone", ACCEPT, "RFC 9325, section 4.2",
            _suite(suite, kind), own_port=True)
       for label, suite, kind in (
           ("ecdsa-aes128-gcm", "ECDHE-ECDSA-AES128-GCM-SHA256", "p-256"),
@@ -104,7 +104,7 @@ CASES: Final = (
          never, not_offered="neither OpenSSL 3 nor tlslite-ng has export ciphers"),
     Case("versions/dh-1024", "TLS 1.2 with Diffie-Hellman of 1024 bits alone", REFUSE, "RFC 9325, section 4.1",
          _suite("DHE-RSA-AES128-GCM-SHA256", "rsa-2048", dh=WEAK_GROUP), own_port=True),
-    *(Case(f"versions/tls13-{label}", f"nothing: TLS 1.3 with {suite} alone", verdict, SUITES13, _suite13(cipher),
+    *(Case(f"versions/tls13-{label}", f"nothing wrong: TLS 1.3 with {suite} alone", verdict, SUITES13, _suite13(cipher),
            own_port=True, not_offered=MISSING)
       for label, suite, cipher, verdict in (
           ("aes128-gcm", "TLS_AES_128_GCM_SHA256", "aes128gcm", ACCEPT),
@@ -112,15 +112,15 @@ CASES: Final = (
           ("chacha20", "TLS_CHACHA20_POLY1305_SHA256", "chacha20-poly1305", ACCEPT),
           ("aes128-ccm", "TLS_AES_128_CCM_SHA256", "aes128ccm", EITHER),
       )),
-    *(Case(f"versions/group-{curve.lower()}", f"nothing: key exchange with {label} alone", verdict,
+    *(Case(f"versions/group-{curve.lower()}", f"nothing wrong: key exchange with {label} alone", verdict,
            "RFC 8446, section 4.1.4", _only("TLSv1_3", "TLSv1_3", curve=curve), own_port=True,
            advice="Clients that guessed another group have to follow a HelloRetryRequest.")
       for curve, label, verdict in (
           ("prime256v1", "P-256", ACCEPT), ("secp384r1", "P-384", ACCEPT), ("X25519", "X25519", ACCEPT),
           ("secp521r1", "P-521", EITHER), ("X448", "X448", EITHER),
       )),
-    Case("versions/large-client-hello", "nothing: a cookie of 12 kB, so that the second ClientHello is large", ACCEPT,
-         "RFC 8446, section 4.2.2",
+    Case("versions/large-client-hello", "nothing wrong: a cookie of 12 kB, so that the second ClientHello is large",
+         ACCEPT, "RFC 8446, section 4.2.2",
          _old("p-256", ask_for_large_cookie, minVersion=(3, 4), maxVersion=(3, 4), versions=[(3, 4)],
               keyShares=["secp521r1"], eccCurves=["secp384r1", "secp521r1"]),
          own_port=True, not_offered=MISSING),
