@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from securelight.lab.check.outcome import Did, Outcome
 
+WHAT_WIDTH: Final = 16
+MAXIMUM_WORDS: Final = 100
 Paint = Callable[[str, str], str]
 
 
@@ -38,13 +41,18 @@ def table(outcomes: Sequence[Outcome], client: str, paint: Paint = _plain, *, ev
         for one in group:
             colour = "red" if one.surprise else "dim" if one.right else "yellow"
             what = one.fault or (f"{one.answer.did}, and was known not to" if one.surprise else str(one.answer.did))
-            lines.append(f"  {one.case.id:<{width}}  {paint(f'{what:<22}', colour)}  {_sentence(one)}")
+            lines.append(f"  {one.case.id:<{width}}  {paint(f'{what:<{WHAT_WIDTH}}', colour)}  {one.case.title}")
+            reason = _reason(one)
+            if reason:
+                lines.append(" " * (width + 4) + paint(reason, "dim"))
     return [*lines, "", *summary(outcomes, client, paint)]
 
 
-def _sentence(one: Outcome) -> str:
-    reason = f" ({one.difference.why})" if one.difference is not None and not one.right else ""
-    return f"{one.case.title}{reason}"
+def _reason(one: Outcome) -> str:
+    """Why a known difference is there, or the client's own words about a surprise."""
+    if one.surprise:
+        return one.answer.words[:MAXIMUM_WORDS]
+    return one.difference.why if one.difference is not None and not one.right else ""
 
 
 def summary(outcomes: Sequence[Outcome], client: str, paint: Paint = _plain) -> list[str]:
