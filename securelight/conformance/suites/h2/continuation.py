@@ -109,9 +109,10 @@ CONTINUATION.must("h2/6.10/after-the-last", "CONTINUATION after a CONTINUATION t
 
 
 def _trailer_pieces(client: Http2Client) -> list[bytes]:
-    block = client.encode([(b"x-trailer", b"one"), (b"x-another", b"two")])
+    head = client.head(1, client.request(b"POST"), end=False)
+    block = client.encode([(b"x-trailer", b"one"), (b"x-another", b"two")])  # in the order in which they are sent
     return [
-        client.head(1, client.request(b"POST"), end=False),
+        head,
         frames.data(1, b"x"),
         frames.headers(1, block[:5], end_headers=False),
         frames.continuation(1, block[5:]),
