@@ -20,6 +20,7 @@ from securelight.lab.case import Case
 from securelight.lab.catalogue import CASES
 from securelight.lab.check.runner import write_client_files
 from securelight.lab.lab import Lab
+from securelight.lab.world import World
 
 SECONDS = 20.0
 BY_ID = {case.id: case for case in CASES}
@@ -35,11 +36,11 @@ class RunningLab:
 
 
 @contextlib.contextmanager
-def running_lab(directory: Path) -> Iterator[RunningLab]:
+def running_lab(directory: Path, world: World | None = None) -> Iterator[RunningLab]:
     started: queue.Queue[tuple[Lab, trio.lowlevel.TrioToken, trio.CancelScope] | BaseException] = queue.Queue()
 
     async def run() -> None:
-        lab = Lab()
+        lab = Lab(world)
         lab.report = faults.append
         write_client_files(lab, directory)
         await lab.open(port=0)

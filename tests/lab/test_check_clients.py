@@ -12,6 +12,7 @@ from securelight.lab.catalogue import CASES, chosen
 from securelight.lab.check.outcome import Did, Outcome
 from securelight.lab.check.profiles import DIFFERENCES, PROFILES, differences
 from securelight.lab.check.runner import CommandClient, Options, check, client_of, running_lab
+from securelight.lab.world import World
 from tests.server.processes import alive
 
 SECONDS = 30.0
@@ -24,19 +25,19 @@ NEEDED = {
 }  # the program, and Debian's package with it
 
 
-async def outcomes_of(profile: str, *wanted: str) -> list[Outcome]:
-    options = Options(chosen(wanted), 8, SECONDS, known=differences(profile))
-    async with running_lab(options) as (lab, directory), client_of(PROFILES[profile], lab, directory) as client:
+async def outcomes_of(profile: str, world: World) -> list[Outcome]:
+    options = Options(CASES, 12, SECONDS, known=differences(profile))
+    async with running_lab(options, world) as (lab, directory), client_of(PROFILES[profile], lab, directory) as client:
         return await check(client, options, lab, directory)
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("profile", NEEDED)
-async def test_a_client_does_what_its_table_says(profile: str) -> None:
+async def test_a_client_does_what_its_table_says(profile: str, world: World) -> None:
     for program, package in NEEDED[profile]:
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed (Debian: {package})")
-    outcomes = await outcomes_of(profile)
+    outcomes = await outcomes_of(profile, world)
 
     assert [(one.case.id, one.answer) for one in outcomes if one.surprise] == []
     asked = [one for one in outcomes if one.answer.did is not Did.SKIPPED]

@@ -144,7 +144,7 @@ class Progress:
 
     def __call__(self, outcome: Outcome) -> None:
         """One more."""
-        self._done += 1
+        self._done = min(self._done + 1, self._total)  # some are asked twice
         if self._live:
             click.echo(f"\r\x1b[K{self._done}/{self._total} {outcome.case.id}", nl=False, err=True)
 
