@@ -213,10 +213,15 @@ class Nghttp2Adapter(Http2Adapter):
 
     def _retract(self, events: list[Event], before: int, last_stream_id: int) -> None:
         """The engine will not answer the requests of this run."""
+        kept: list[Event] = []
         for event in events[before:]:
-            if isinstance(event, (Request, RequestRefused)):
+            if isinstance(event, tuple):
+                self._streams.pop(event[0], None)
+            elif isinstance(event, (Request, RequestRefused)):
                 self._streams.pop(event.stream_id, None)
-        events[before:] = [event for event in events[before:] if not isinstance(event, (Request, RequestRefused))]
+            else:
+                kept.append(event)
+        events[before:] = kept
         self._last_stream_id = last_stream_id
 
     def _request_ended(self, stream_id: int, stream: Http2Stream) -> None:
