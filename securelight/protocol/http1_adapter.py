@@ -132,10 +132,13 @@ class Http1Adapter(Http1Requests):
 
     def respond_again(self, stream_id: int, head: bytes, body: bytes) -> bool:
         """See protocol.adapter."""
+        output = self._output
         if stream_id != self._number or not self._keep_alive or not self.open_streams or self._input_ended:
             return False
+        if len(body) > self._limits.response_buffer_bytes - output.queued_bytes:
+            return False
         self._response_begun = True
-        self._output.put(head + body)
+        output.put(head + body)
         self.open_streams = 0
         return True
 

@@ -68,3 +68,15 @@ def test_it_is_taken_once_and_for_the_request_under_way(engine: Maker) -> None:
     adapter.fail(Http2Code.INTERNAL_ERROR)
     assert not adapter.respond_whole(2, response, b"hello")
     assert adapter.take_output(10_000) == b""
+
+
+@both_engines
+def test_an_answer_that_stands_is_held_within_the_same_bound(engine: Maker) -> None:
+    adapter = make(engine, response_buffer_bytes=1000)
+    response = Response(200, (), b"x" * 600, shared=True)
+    for number in (1, 2):
+        adapter.receive(GET)
+        assert adapter.respond_again(number, adapter.prepared(response), b"x" * 600) is (number == 1)
+    assert not adapter.respond_whole(2, response, b"x" * 600)
+    adapter.take_output(10_000)
+    assert adapter.respond_again(2, adapter.prepared(response), b"x" * 600)
