@@ -69,21 +69,24 @@ class StreamRunners:
         while True:
             self._one_is_coming = False
             while self._waiting:
-                await self._run_waiting()
+                await self._run_waiting(task)
             if len(parked) >= RUNNERS_KEPT:
                 return
             parked.append(task)
             await trio.lowlevel.wait_task_rescheduled(abort)
 
-    async def _run_waiting(self) -> None:
+    async def _run_waiting(self, task: trio.lowlevel.Task) -> None:
         """Run the streams that wait, until there are none or one of them was cancelled: the scope is of no use then.
 
-        One scope for all of them, because entering and leaving one costs a third of a small answer.
+        One scope for all of them, because entering and leaving one costs a third of a small answer. A stream may have
+        left one of its own open in `task`, as generators do that yield in one and are not asked again: its timeout
+        would cancel the next stream. Leaving our scope closes that one too, and says so.
         """
         waiting = self._waiting
         try:
             with trio.CancelScope() as scope:
-                while waiting and not scope.cancel_called:
+                innermost = _innermost(task)
+                while waiting and not scope.cancel_called and _innermost(task) is innermost:
                     stream, function, argument = waiting.popleft()
                     if waiting and not self._one_is_coming:
                         self._call_one()  # it is of use only if this one waits
@@ -94,6 +97,11 @@ class StreamRunners:
                         stream.scope = None
         except Exception as error:
             self._fence.report(error, "running a stream")
+
+
+def _innermost(task: trio.lowlevel.Task) -> object:
+    """What stands for the innermost scope of `task`. Trio has no public name for it; without it nothing is noticed."""
+    return getattr(task, "_cancel_status", None)
 
 
 @types.coroutine

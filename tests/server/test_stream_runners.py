@@ -136,6 +136,33 @@ async def test_a_scope_that_is_cancelled_too_late_is_not_given_to_the_next() -> 
         assert seen == [True]
 
 
+async def test_a_timeout_that_one_leaves_behind_does_not_cancel_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    left: list[AsyncIterator[int]] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        with trio.move_on_after(0.01):
+            while True:
+                yield 1
+
+    async def leaves_a_timeout() -> None:
+        left.append(numbers())
+        await anext(left[-1])
+
+    async with desk() as one:
+        seen: list[bool] = []
+
+        async def outlasts_it() -> None:
+            await trio.sleep(0.05)
+            seen.append(True)
+
+        one.start(leaves_a_timeout)
+        for stream in (one.start(outlasts_it), one.start(outlasts_it)):
+            with trio.fail_after(15):
+                await stream.ended.wait()
+        assert seen == [True, True]
+    assert "Cancel scope stack corrupted" in capsys.readouterr().out
+
+
 async def test_each_has_a_context_of_its_own() -> None:
     seen: list[str] = []
 
