@@ -63,12 +63,14 @@ class Wire:
 
     # TLS
 
-    async def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
-        """Do the handshake.
+    async def start_tls(
+        self, context: ssl.SSLContext, server_name: str | None, session: ssl.SSLSession | None = None
+    ) -> None:
+        """Do the handshake; `session` is offered to be resumed.
 
         Errors: HandshakeFailed.
         """
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
         while True:
             try:
                 self.tls.do_handshake()
