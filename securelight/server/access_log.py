@@ -123,24 +123,22 @@ class AccessLog:
         )
 
     def repeated(self, request: Request, status: int, sent_bytes: int) -> str | None:
-        """What the lines of this request have in common whoever makes it: what follows `beginning`.
+        """What the lines of this request have in common whoever makes it, for `record_repeated`.
 
         None if each line has to be made for itself, because the form has more to say.
         """
         return None if self._form == "json" else self._tail(request, status, sent_bytes)
 
-    def beginning(self, client_address: str) -> str:
-        """How the lines of requests from there begin that nobody is named for and that end now; for `record_lines`."""
+    def record_repeated(self, client_address: str, lines: Sequence[str]) -> None:
+        """Note requests from there that nobody is named for and that end now, by what `repeated` gave for them."""
+        if self._form == "off":
+            return
         second = int(time.time())
         if second != self._second:
             self._next_second(second)
-        return f"{client_address or '-'} - - [{self._date}]"
-
-    def record_lines(self, lines: Sequence[str]) -> None:
-        """Note finished requests by their lines."""
-        if self._form == "off":
-            return
-        self._lines += lines
+        beginning = f"{client_address or '-'} - - [{self._date}]"
+        for line in lines:
+            self._lines.append(beginning + line)
         if len(self._lines) >= BATCH_LINES:
             self.flush()
 

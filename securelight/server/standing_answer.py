@@ -52,14 +52,15 @@ class StandingAnswer:
         self.date = b""
 
     def give(self, adapter: ProtocolAdapter, stream_id: int, date: bytes) -> bool:
-        """Answer the request on `stream_id`; False if it has to be answered anew. `date` is the current one."""
-        body = self.body
-        if not body:
+        """Answer the request on `stream_id`; False if it has to be answered anew. `date` is the current one.
+
+        Where `self.date` is that already, `respond_again` does the same.
+        """
+        if not self.body:
             adapter.respond(stream_id, self.response, b"", end=True)
             return True
-        if self.date is not date:
-            self.head, self.date = adapter.prepared(self.response), date
-        return adapter.respond_again(stream_id, self.head, body)
+        self.head, self.date = adapter.prepared(self.response), date
+        return adapter.respond_again(stream_id, self.head, self.body)
 
 
 def standing_answer(
@@ -82,10 +83,9 @@ def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
 
     Returns how many of `events` were such heads and within the turn's requests, counted from the first.
     """
-    adapter, sites, access_log = session.adapter, session.sites, session.service.access_log
+    adapter, sites = session.adapter, session.sites
     assert adapter is not None
     now, date = monotonic(), current_date()
-    beginning = access_log.beginning(session.peer.address)
     lines: list[str] = []
     before = number = session.turn_requests
     for event in events:
@@ -98,15 +98,19 @@ def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
             standing is not None
             and now < standing.basis.fresh_until
             and standing.sites is sites
-            and standing.give(adapter, stream_id, date)
+            and (
+                adapter.respond_again(stream_id, standing.head, standing.body)
+                if standing.date is date
+                else standing.give(adapter, stream_id, date)
+            )
         ):
             standing.basis.used = True
-            lines.append(beginning + standing.line)
+            lines.append(standing.line)
         else:
             known.answer = None
             session.begin(known.request.again(stream_id, session.peer), known)
     session.turn_requests = number
     if lines:
-        access_log.record_lines(lines)
+        session.service.access_log.record_repeated(session.peer.address, lines)
         session.count_requests(len(lines))
     return before - number

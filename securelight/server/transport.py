@@ -27,7 +27,7 @@ class Transport:
     Attributes:
         session: the TLS session; None before the ClientHello is known, and on plain HTTP.
         pending: bytes for the socket that it has not taken yet.
-        emptied: the socket has no more to give in this turn; whoever begins a turn sets it to False.
+        emptied: there is no more to be had in this turn; whoever begins a turn sets it to False.
     """
 
     __slots__ = ("_ending", "emptied", "pending", "session", "sock")
@@ -67,6 +67,21 @@ class Transport:
         session = self.session
         if session is None:
             return self.receive_raw()
+        if not (session.holds_input or self.emptied):
+            # What most calls come to, in one go; below, the same for all cases.
+            try:
+                read = self.sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return b""
+            except OSError as error:
+                raise PeerGone from error
+            if not read:
+                return None
+            data = session.decrypt(read)
+            self.emptied = len(read) < RECEIVE_BYTES and not session.holds_input
+            if data != b"":
+                return data
+            self.send_handshake()
         ciphertext: bytes | None = b""
         while session.holds_input or (ciphertext := self.receive_raw()):
             data = session.decrypt(ciphertext or b"")

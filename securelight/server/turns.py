@@ -94,7 +94,10 @@ class Turns(abc.ABC):
         """See server.reactor.Stepped."""
         if mask == _IN:
             session = self._session
-            if session is None or self._closing_since or self._head_since or session.busy or session.held:
+            if (
+                session is None or self._closing_since or self._head_since
+                or session.streams or session.senders or session.held
+            ):  # fmt: skip
                 self._turn(reading=True)
             else:
                 self._quick_turn(session)
@@ -162,7 +165,7 @@ class Turns(abc.ABC):
             if data:
                 self._active_at = monotonic()
                 session.handle(adapter.receive(data))
-                if transport.emptied and not (transport.holds_input or session.held or adapter.partial_head):
+                if transport.emptied and not (session.held or adapter.partial_head):
                     out = adapter.take_output(OUTPUT_BYTES)
                     self._out_bytes += len(out)
                     if (not out or transport.send(out)) and not (
