@@ -13,7 +13,7 @@ import trio
 from securelight.conformance.case import Failed, Skipped
 from securelight.conformance.http2_client import Http2Client
 from securelight.conformance.transcript import Transcript
-from securelight.conformance.wire import Unreachable, Wire
+from securelight.conformance.wire import HandshakeFailed, Unreachable, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +148,12 @@ class Dial:
 
         Errors: as `tls`; Skipped if the server does not choose h2; Failed if it does not send its SETTINGS.
         """
-        wire = await self.tls(("h2",))
+        try:
+            wire = await self.tls(("h2",))
+        except HandshakeFailed as failed:
+            if "no application protocol" not in str(failed).lower().replace("_", " "):  # Python has no name for it
+                raise
+            raise Skipped("the server does not speak HTTP/2: it refuses an offer of h2 alone") from None
         if self.target.tls and wire.alpn != "h2":
             raise Skipped(f"the server does not speak HTTP/2: ALPN chose {wire.alpn or 'nothing'}")
         client = Http2Client(wire, self.target, self.baseline.status, self.patience.answer, self.patience.silence)
