@@ -10,17 +10,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.server.processes import securelight
-
-
-def temporary_files() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("securelight-lab-")}
 
 
 def start(*arguments: str, directory: Path) -> tuple[subprocess.Popen[str], str]:
@@ -91,13 +86,15 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         (("lab", "chekc"), "Did you mean check?"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments: tuple[str, ...], words: str) -> None:
-    before = temporary_files()
+def test_bad_input_is_one_clear_line(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = securelight(*arguments)
     assert done.returncode in (1, 2)
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert temporary_files() <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_list_for_people_and_for_programs() -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from securelight.pki.authority import Authority
 from securelight.pki.issue import Wish, issue
@@ -193,8 +195,11 @@ LINTED = {
 
 @pytest.mark.skipif(not LINTER.exists(), reason="pkilint is not installed (extra: dev)")
 @pytest.mark.parametrize("stem", LINTED)
-def test_pkilint_finds_nothing_else(stem: str, workshop: Workshop) -> None:
-    done = run(LINTER, "lint", "-s", "WARNING", "-f", "CSV", workshop.directory / f"{stem}.pem")
+def test_pkilint_finds_nothing_else(stem: str, workshop: Workshop, tmp_path: Path) -> None:
+    first = x509.load_pem_x509_certificate((workshop.directory / f"{stem}.pem").read_bytes())
+    alone = tmp_path / "alone.pem"  # pkilint stumbles over a file with a chain in it, depending on the padding
+    alone.write_bytes(first.public_bytes(Encoding.PEM))
+    done = run(LINTER, "lint", "-s", "WARNING", "-f", "CSV", alone)
     rows = [line for line in done.stdout.splitlines() if ",pkix." in line or ",itu." in line or "(ERROR)" in line]
     assert done.stderr == ""
     assert {code for line in rows for code in line.split(",") if code.startswith(("pkix.", "itu."))} == LINTED[stem]

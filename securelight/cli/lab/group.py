@@ -25,6 +25,9 @@ Examples:
   securelight lab list dates --json
   securelight lab check curl
   securelight lab check -- my-client --cacert {ca} {url}
+
+\b
+Exit codes: 0 closed, or done; 1 it cannot run, or check found a surprise; 2 wrong usage.
 """
 
 
