@@ -85,6 +85,7 @@ class Transport:
         ciphertext: bytes | None = b""
         while session.holds_input or (ciphertext := self.receive_raw()):
             data = session.decrypt(ciphertext or b"")
+            self.emptied = self.emptied and not session.holds_input
             if data != b"":
                 return data
             ciphertext = b""
