@@ -33,7 +33,7 @@ class Limits:
     handshake_bytes: int = _limit(
         131_072, "bytes", "all ciphertext before the handshake is done, client certificate chains included"
     )
-    handshake_seconds: float = _limit(10.0, "seconds in all", "a half-open handshake holds 15 kB", "nginx 60, Go none")
+    handshake_seconds: float = _limit(10.0, "seconds in all", "a half-open handshake holds 70 kB", "nginx 60, Go none")
     ciphertext_without_plaintext_bytes: int = _limit(
         32_768,
         "bytes",

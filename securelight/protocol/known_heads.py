@@ -15,7 +15,7 @@ from securelight.model.limits import Limits
 from securelight.model.request import Request
 
 HEADS_KEPT = 512
-"""With HEAD_BYTES at most about a megabyte a worker."""
+"""For each protocol of a worker; with HEAD_BYTES at most about a megabyte."""
 HEAD_BYTES = 1024
 _CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from securelight.server.http_session import HttpSession
 
 STANDING_BYTES = 16_384
-"""The longest body: what leaves in one HTTP/2 frame. With known_heads.HEADS_KEPT at most 8 MB of bodies outlive their
-entries in the content cache, for as long as nobody sends those heads."""
+"""The longest body: what leaves in one HTTP/2 frame. With known_heads.HEADS_KEPT at most 8 MB of bodies for each
+protocol outlive their entries in the content cache, for as long as nobody sends those heads."""
 
 
 class StandingAnswer:
