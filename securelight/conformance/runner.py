@@ -17,6 +17,7 @@ import trio
 
 from securelight.conformance.case import Case, Failed, Outcome, Skipped
 from securelight.conformance.dial import Baseline, Connect, Dial, Patience, connect_tcp
+from securelight.conformance.grade import grade_of
 from securelight.conformance.preflight import answers, look
 from securelight.conformance.results import Result, Run
 from securelight.conformance.target import TargetError
@@ -89,6 +90,9 @@ async def judge(run: Run, options: Options, progress: Progress = lambda result: 
         run.interrupted = False
     finally:
         run.results.sort(key=lambda result: order[result.case.id])
+        grade = grade_of(run.of("headers"))
+        if grade is not None and not options.only:
+            run.notes += grade.lines()
         run.seconds = trio.current_time() - begun
 
 

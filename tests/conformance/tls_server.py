@@ -28,6 +28,7 @@ GOOD_FIELDS = (
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
     (b"Content-Type", b"text/html; charset=utf-8"),
     (b"Cache-Control", b"no-cache"),
+    (b"Date", b"Mon, 02 Nov 2026 12:00:00 GMT"),
 )
 
 

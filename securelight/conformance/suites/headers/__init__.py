@@ -1,0 +1,3 @@
+"""The fields of answers that protect people who read them."""
+
+TITLE = "Security headers"
