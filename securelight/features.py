@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import error_pages, hsts, set_headers
-from securelight.handlers import asgi, proxy, respond, static_file
+from securelight.handlers import asgi, fastcgi, proxy, respond, static_file
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -18,6 +18,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     static_file.FEATURE,
     asgi.FEATURE,
     proxy.FEATURE,
+    fastcgi.FEATURE,
     respond.FEATURE,
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,

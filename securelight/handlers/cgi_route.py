@@ -1,0 +1,161 @@
+"""What FastCGI and its kin have in common: checks of settings, the way to the application, idle connections."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.files.safe_path import DocumentRoot
+from securelight.handlers.cgi_call import CgiCall, CgiConnection, body_length
+from securelight.handlers.cgi_variables import Script, find_script, variables_of
+from securelight.model.errors import Refusal
+from securelight.pipeline.stage import Deferred
+from securelight.upstream.address import Address, Resolver, parse_address
+from securelight.upstream.pool import Pool
+from securelight.upstream.stream import ByteStream, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from securelight.handlers.proxy_settings import ProxyConnections, ProxyTimeouts
+    from securelight.model.request import Facts, Request
+    from securelight.pipeline.compile import BuildContext
+    from securelight.pipeline.exchange import Exchange
+    from securelight.pipeline.stage import Handler, Responded
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOST_AND_PORT = re.compile(r"[^/]+:[0-9]{1,5}")
+
+
+def parse_upstream(upstream: str) -> Address:
+    """The address that `127.0.0.1:9000` or `unix:/run/app.sock` stands for.
+
+    Errors: ValueError, with what would cure it.
+    """
+    if upstream.startswith("unix:"):
+        return parse_address(upstream)
+    if not _HOST_AND_PORT.fullmatch(upstream):
+        raise ValueError(f'{upstream!r} is not the address of an application; write "127.0.0.1:9000" or "unix:/path"')
+    return parse_address(f"http://{upstream}")
+
+
+def common_faults(upstream: str, variables: Mapping[str, str]) -> list[str]:
+    """What is wrong with the settings that both have."""
+    faults = []
+    try:
+        parse_upstream(upstream)
+    except ValueError as error:
+        faults.append(f"upstream: {error}")
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            faults.append(f"variables: {name!r} is not the name of a variable")
+        elif "\0" in value:
+            faults.append(f"variables: the value of {name} has a zero byte in it")
+        elif name == "HTTP_PROXY":
+            faults.append("variables: HTTP_PROXY would send the application's own requests elsewhere")
+    return faults
+
+
+class ScriptFinder:
+    """Finds the script of a request.
+
+    Args:
+        root: where scripts are; None for an application without files.
+        suffixes: what scripts end in.
+        index: the script of a directory.
+        fallback: the script for all that names none, as a path below the root; empty for 404.
+        prefix: the path of the route.
+    """
+
+    def __init__(
+        self, root: DocumentRoot | None, suffixes: Sequence[str], index: str, fallback: str, prefix: str
+    ) -> None:
+        self.root = root
+        self._suffixes = suffixes
+        self._index = index
+        self._fallback = fallback
+        self._prefix = "" if prefix == "/" else prefix
+
+    def find(self, path: str) -> Script:
+        """The script for the request path `path`. Blocks: for a thread.
+
+        Errors: Refusal 404.
+        """
+        rest = path[len(self._prefix) :]
+        if self.root is None:
+            return Script(self._prefix, b"", rest)
+        script = find_script(self.root, rest, self._suffixes, self._prefix)
+        if script is None and self._index and rest.endswith("/"):
+            script = find_script(self.root, rest + self._index, self._suffixes, self._prefix)
+        if script is None and self._fallback:
+            script = find_script(self.root, self._fallback, self._suffixes, self._prefix)
+        if script is None:
+            raise Refusal(404, "There is nothing here.", "no script below the root")
+        return script
+
+
+def gateway(
+    upstream: str,
+    make: Callable[[ByteStream], CgiConnection],
+    finder: ScriptFinder,
+    timeouts: ProxyTimeouts,
+    connections: ProxyConnections,
+    variables: Mapping[str, str],
+    context: BuildContext,
+) -> Handler:
+    """The handler; `make` turns a connected stream into a connection of the protocol."""
+    resolver = Resolver(parse_upstream(upstream), connections.resolve_seconds)
+    limits = context.limits
+
+    async def open_connection() -> CgiConnection:
+        addresses = await resolver.addresses()
+        return make(await connect(addresses, timeouts.connect_seconds, limits.upstream_buffer_bytes))
+
+    pool: Pool[CgiConnection] = Pool(
+        open_connection,
+        maximum=connections.maximum,
+        idle_maximum=connections.idle,
+        idle_seconds=connections.idle_seconds,
+        queue=connections.queue,
+        queue_seconds=connections.queue_seconds,
+    )
+    context.services.append(IdleConnections(pool, connections.idle_seconds))
+    root = b"" if finder.root is None else finder.root.path
+
+    async def run(exchange: Exchange) -> Responded:
+        request = exchange.request
+        if finder.root is None:
+            script = finder.find(request.path)
+        else:
+            script = await exchange.in_thread(lambda: finder.find(request.path))
+        length, taken = await body_length(exchange, limits)
+        described = variables_of(request, exchange.facts, script, root, length, variables)
+        call = CgiCall(exchange, upstream, described, taken, timeouts, limits, context.events)
+        return await call.run(pool)
+
+    def handle(request: Request, _facts: Facts) -> Deferred:
+        if request.method in ("TRACE", "CONNECT"):
+            raise Refusal(405, "The method is not allowed.", fields=((b"allow", b"GET, HEAD, POST, OPTIONS"),))
+        return Deferred(run)
+
+    return handle
+
+
+class IdleConnections:
+    """A service of the worker (pipeline.compile.Service) that closes connections nobody needs."""
+
+    def __init__(self, pool: Pool[CgiConnection], idle_seconds: float) -> None:
+        self._pool = pool
+        self._idle_seconds = idle_seconds
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Run until cancelled."""
+        ready()
+        try:
+            while True:
+                await trio.sleep(max(0.5, self._idle_seconds / 2))
+                self._pool.sweep()
+        finally:
+            self._pool.close()
