@@ -82,7 +82,8 @@ def test_tls_passes_but_for_what_is_argued(
     assert failed == DEVIATIONS_OF_TLS, done.stdout
     must = [case["id"] for case in found["cases"] if case["outcome"] == "failed" and case["level"] == "MUST"]
     assert must == DEVIATIONS_OF_TLS, done.stdout
-    assert [case["id"] for case in found["cases"] if case["outcome"] == "skipped" and case["id"][:4] == "tls/"] == []
+    skipped = [case["id"] for case in found["cases"] if case["outcome"] == "skipped" and case["id"].startswith("tls/")]
+    assert skipped == ["tls/9112-9.8/cut-request"]  # files are answered with 405 before any content has come
     assert any(note.startswith("Headers: grade") for note in found["notes"])
     assert not [event for event in server.events() if event.get("level") in ("error", "critical")]
 
