@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import re
 import time
+from datetime import datetime
 
 _date_second = -1
 _date = b""
@@ -38,6 +39,10 @@ def parse_http_date(value: bytes) -> int | None:
         return None
     try:
         parsed = email.utils.parsedate_tz(value.decode("ascii"))
-        return None if parsed is None else int(email.utils.mktime_tz((*parsed[:9], parsed[9] or 0)))
+        if parsed is None:
+            return None
+        # The arithmetic after it takes the 31st of February. The 60th second is a leap second.
+        datetime(*parsed[:5], min(parsed[5], 59))
+        return int(email.utils.mktime_tz((*parsed[:9], parsed[9] or 0)))
     except (ValueError, OverflowError):
         return None
