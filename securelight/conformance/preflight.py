@@ -63,6 +63,10 @@ async def look(target: Target, connect: Connect, patience: Patience, ca: Path | 
         except Skipped as skipped:
             found.notes.append(f"{skipped}.")
             await _ask_http1(dial, found)
+        except Failed:
+            if target.tls:
+                raise
+            await _ask_http1(dial, found)  # without TLS, nobody said which protocol it speaks
     except (Unreachable, HandshakeFailed) as error:
         raise TargetError(f"{target.url}: {error}") from None
     except Failed as error:
