@@ -429,12 +429,22 @@ class TestExamples:
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
         self._private_site(shipped)
         self._proxied_site(shipped)
+        self._php_site(shipped)
         return shipped / "conf.d"
 
     def _proxied_site(self, shipped: Path) -> None:
         pair = make_test_certificates(shipped / "app", ["app.example.test"])
         path = shipped / "conf.d/proxy.toml"
         text = path.read_text().replace("app.example.org", "app.example.test")
+        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
+        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
+
+    def _php_site(self, shipped: Path) -> None:
+        pair = make_test_certificates(shipped / "php", ["php.example.test"])
+        path = shipped / "conf.d/fastcgi.toml"
+        text = path.read_text().replace("php.example.org", "php.example.test")
+        (shipped / "php/public").mkdir()
+        text = text.replace("/srv/php/public", str(shipped / "php/public"))
         text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
 
@@ -452,7 +462,7 @@ class TestExamples:
     def test_every_line_that_is_switched_off_is_good_when_it_is_switched_on(self, switched_on: Path) -> None:
         result = check("-c", str(switched_on))
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"{switched_on}: good: 4 sites for 6 hosts in {SHIPPED_FILES} files\n"
+        assert result.stdout == f"{switched_on}: good: 5 sites for 7 hosts in {SHIPPED_FILES} files\n"
 
     def test_what_is_called_a_default_is_the_default(self, switched_on: Path) -> None:
         config = load(switched_on, FEATURES, {})
