@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import error_pages, hsts, set_headers
-from securelight.handlers import asgi, fastcgi, proxy, respond, static_file
+from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -19,6 +19,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     asgi.FEATURE,
     proxy.FEATURE,
     fastcgi.FEATURE,
+    scgi.FEATURE,
     respond.FEATURE,
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,
