@@ -184,7 +184,14 @@ class H2Adapter(Http2Adapter):
             ended = event.stream_ended is not None
             self._on_data(event.stream_id, event.data, event.flow_controlled_length, ended, events)
         elif isinstance(event, RequestReceived):
-            self._on_head(event.stream_id, event.headers, event.stream_ended is not None, events)
+            stream_id, fields, ended = event.stream_id, tuple(event.headers), event.stream_ended is not None
+            known = self._known.get(fields) if ended and not self._leaving else None
+            if known is not None and len(self._streams) < self._limits.concurrent_streams:
+                self._last_stream_id = stream_id
+                self._streams[stream_id] = known.stream
+                events.append((stream_id, known))
+            else:
+                self._on_head(stream_id, fields, ended, events)
         elif isinstance(event, TrailersReceived):
             self._on_trailers(event.stream_id, event.headers, event.stream_ended is not None, events)
         elif isinstance(event, StreamReset):

@@ -215,7 +215,7 @@ class Http2Requests(abc.ABC):
         else:
             streams[stream_id] = Http2Stream(ended, request.content_length, request.headers)
             events.append(request)
-            if ended and type(fields) is tuple:
+            if ended:
                 size = sum(len(name) + len(value) for name, value in fields)
                 shared = Http2Stream(True, request.content_length, request.headers, shared=True)
                 remember(self._known, fields, size, request, shared)
