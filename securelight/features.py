@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import error_pages, hsts, set_headers
-from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file
+from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file, wsgi
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -17,6 +17,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # Handlers: exactly one answers.
     static_file.FEATURE,
     asgi.FEATURE,
+    wsgi.FEATURE,
     proxy.FEATURE,
     fastcgi.FEATURE,
     scgi.FEATURE,

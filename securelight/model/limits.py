@@ -167,6 +167,10 @@ class Limits:
     # Engine
     rewrites: int = _limit(10, "rewrites a request", "a rewrite loop ends in a 500 that names the rule", "nginx 10")
     worker_threads: int = _limit(8, "threads a worker", "cold file reads and applications' blocking calls")
+    application_threads: int = _limit(
+        16, "threads a worker", "WSGI requests at a time; a thread that never returns cannot be killed", "waitress 4"
+    )
+    application_wait_seconds: float = _limit(10.0, "seconds", "for one of application_threads to become free; 503")
 
 
 def describe() -> list[tuple[str, Any, str, str, str]]:

@@ -19,7 +19,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
-from securelight.handlers.asgi import FEATURE, AsgiConfig, AsgiHandler, build, check
+from securelight.handlers.application import check
+from securelight.handlers.asgi import FEATURE, AsgiConfig, AsgiHandler, build
 from securelight.handlers.asgi_lifespan import LifespanService
 from securelight.model.errors import ClientDisconnected, ConfigError
 from securelight.model.headers import Headers
@@ -151,7 +152,6 @@ async def test_an_application_is_imported_from_its_directory(app_directory: Path
         ("faulty_app:Holder.missing", False, "has no attribute 'Holder.missing'"),
         ("faulty_app:number", False, "is a int, not an application"),
         ("faulty_app:make", False, "set factory = true"),
-        ("faulty_app:wsgi", False, "WSGI applications are not supported"),
         ("faulty_app:broken_factory", True, "factory 'broken_factory' fails: LookupError: no settings"),
         ("needy_app:app", False, "needs 'a_library_that_nobody_has'"),
         ("raising_app:app", False, "fails when imported: ZeroDivisionError"),
