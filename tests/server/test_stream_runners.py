@@ -161,7 +161,7 @@ async def test_a_timeout_that_one_leaves_behind_does_not_cancel_the_next() -> No
             with trio.fail_after(15):
                 await stream.ended.wait()
         assert seen == [True, True]
-        assert one.fence.counts["internal error"] >= 1
+    assert one.fence.counts["internal error"] >= 1
 
 
 async def test_each_has_a_context_of_its_own() -> None:
@@ -223,7 +223,7 @@ async def test_what_comes_out_of_one_does_not_stop_the_others() -> None:
         last = one.start(trio.lowlevel.checkpoint)
         with trio.fail_after(5):
             await last.ended.wait()
-        assert one.fence.counts["internal error"] == 1
+    assert one.fence.counts["internal error"] == 1
 
 
 async def test_results_and_exceptions_of_what_is_waited_for_reach_the_work() -> None:
