@@ -430,6 +430,7 @@ class TestExamples:
         self._private_site(shipped)
         self._proxied_site(shipped)
         self._php_site(shipped)
+        self._wsgi_site(shipped)
         return shipped / "conf.d"
 
     def _proxied_site(self, shipped: Path) -> None:
@@ -448,6 +449,15 @@ class TestExamples:
         text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
 
+    def _wsgi_site(self, shipped: Path) -> None:
+        pair = make_test_certificates(shipped / "orders", ["orders.example.test"])
+        (shipped / "orders/orders").mkdir()
+        path = shipped / "conf.d/wsgi.toml"
+        text = path.read_text().replace("orders.example.org", "orders.example.test")
+        text = text.replace("/srv/orders", str(shipped / "orders"))
+        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
+        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
+
     def _private_site(self, shipped: Path) -> None:
         pair = make_test_certificates(shipped / "private", ["private.example.test"])
         authority = ClientAuthority(shipped / "private", not_after=datetime.now(UTC) + timedelta(days=100))
@@ -462,7 +472,7 @@ class TestExamples:
     def test_every_line_that_is_switched_off_is_good_when_it_is_switched_on(self, switched_on: Path) -> None:
         result = check("-c", str(switched_on))
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"{switched_on}: good: 5 sites for 7 hosts in {SHIPPED_FILES} files\n"
+        assert result.stdout == f"{switched_on}: good: 6 sites for 8 hosts in {SHIPPED_FILES} files\n"
 
     def test_what_is_called_a_default_is_the_default(self, switched_on: Path) -> None:
         config = load(switched_on, FEATURES, {})
