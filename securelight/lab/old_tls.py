@@ -89,11 +89,11 @@ class OldTls:
             raise PeerError(f"the client did not go on: {error!r}"[:200]) from error
 
     def _dialogue(self, sock: socket.socket, visit: Visit) -> None:
-        from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]  # noqa: PLC0415
-        from tlslite.utils.keyfactory import parsePEMKey  # type: ignore[import-untyped]  # noqa: PLC0415
-        from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]  # noqa: PLC0415
+        from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
+        from tlslite.utils.keyfactory import parsePEMKey  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
+        from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
 
-        from securelight.pki.forge import key_pem  # noqa: PLC0415
+        from securelight.pki.forge import key_pem  # noqa: PLC0415 - tlslite-ng is an extra
 
         connection = _connection_class()(sock)
         connection.mutate = self.mutate

@@ -154,8 +154,8 @@ class World:
         kind: str = "p-256",
         san: Extension | bool | None = True,
         basic: Extension | None = basic_constraints(ca=False),  # noqa: B008 - immutable
-        usage: Extension | None = key_usage("digital_signature", "key_encipherment"),  # noqa: B008
-        extended: Extension | None = extended_key_usage("server"),  # noqa: B008
+        usage: Extension | None = key_usage("digital_signature", "key_encipherment"),  # noqa: B008 - unchanging
+        extended: Extension | None = extended_key_usage("server"),  # noqa: B008 - unchanging
         identifiers: bool = True,
         extra: Sequence[Extension] = (),
         between: Sequence[Signer] | None = None,

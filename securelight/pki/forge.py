@@ -33,7 +33,7 @@ RFC822_NAME, DNS_NAME, URI_NAME, IP_ADDRESS = 0x81, 0x82, 0x86, 0x87
 
 HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "md5": hashes.MD5(),  # noqa: S303 - a lab of bad certificates
-    "sha1": hashes.SHA1(),  # noqa: S303
+    "sha1": hashes.SHA1(),  # noqa: S303 - wrong on purpose
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),

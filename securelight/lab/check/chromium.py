@@ -192,6 +192,6 @@ def make_home(home: Path, ca: Path) -> None:
         ["-A", "-n", "securelight lab", "-t", "C,,", "-i", str(ca)],
     ):
         command = ["certutil", "-d", f"sql:{database}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - ours
         if done.returncode:
             raise CheckError(f"certutil: {done.stderr.strip()[:200]}")
