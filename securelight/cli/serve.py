@@ -47,7 +47,7 @@ EXAMPLES = """\b
 Examples:
   securelight serve                        this folder on https://localhost:8443/
   securelight serve site                   the folder `site`
-  securelight serve --app shop:app         an ASGI application (module:attribute)
+  securelight serve --app shop:app         an ASGI or WSGI application (module:attribute)
   securelight serve --listen '*:8443'      for the whole network, both families
   securelight serve --workers 2 --access-log access.log
 
@@ -58,7 +58,9 @@ Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage.
 @click.command(epilog=EXAMPLES, short_help="Serve a folder or an application over HTTPS, without any configuration.")
 @click.argument("directory", type=click.Path(path_type=Path), required=False)
 @click.option("--listen", metavar="HOST:PORT", default="localhost:8443", show_default=True, help="Where to listen.")
-@click.option("--app", metavar="MODULE:ATTR", help="An ASGI application instead of (or, with DIR, beside) files.")
+@click.option(
+    "--app", metavar="MODULE:ATTR", help="An ASGI or WSGI application instead of (or, with DIR, beside) files."
+)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that serve.")
 @click.option(
     "--engine",
