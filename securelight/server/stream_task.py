@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from securelight.model.body import AsyncBody
+from securelight.model.body import AsyncBody, ChangedPush
 from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
 from securelight.model.headers import Fields
 from securelight.model.request import Facts, Request
@@ -72,9 +72,9 @@ class Stream:
     """
 
     __slots__ = (
-        "_buffer", "_disconnected", "_fault", "_outcome", "_overdue", "_reader", "_received_bytes", "_session",
-        "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun", "buffered_bytes", "facts",
-        "gone", "pace", "request", "scope", "sent_bytes", "started", "status", "writer",
+        "_buffer", "_change", "_disconnected", "_fault", "_outcome", "_overdue", "_reader", "_received_bytes",
+        "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun", "buffered_bytes",
+        "facts", "gone", "pace", "request", "scope", "sent_bytes", "started", "status", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
@@ -94,6 +94,7 @@ class Stream:
         self._session = session
         self._outcome: Outcome | None = None
         self._buffer: deque[tuple[bytes, int]] = deque()
+        self._change: ChangedPush | None = None
         self._reader = Gate()
         self._disconnected: trio.Event | None = None
         self._fault: Refusal | None = None
@@ -197,6 +198,8 @@ class Stream:
         outcome = self._outcome
         if outcome is not None:
             response = outcome.route.filtered(outcome.request, self.facts, response)
+        if isinstance(response.body, ChangedPush):
+            self._change = response.body
         self._begin(response, b"", end=False)
 
     def _begin(self, response: Response, data: bytes, *, end: bool) -> None:
@@ -217,6 +220,11 @@ class Stream:
 
     async def send(self, data: bytes) -> None:
         """See pipeline.exchange.Exchange."""
+        if self._change is not None:
+            data = await self._change.change(data)
+        await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             room = self._session.capacity(self)
@@ -234,6 +242,8 @@ class Stream:
 
     async def end(self, trailers: Fields = ()) -> None:
         """See pipeline.exchange.Exchange."""
+        if self._change is not None:
+            await self._send(await self._change.last())
         if self.gone:
             raise ClientDisconnected
         if trailers:
@@ -277,6 +287,8 @@ class Stream:
         except Exception as error:
             self._session.service.fence.report(error, "ending a stream")
         finally:
+            if self._change is not None:
+                self._change.close()
             if self._overdue:
                 self._too_late()
             self._session.stream_done(self)
@@ -330,7 +342,7 @@ class Stream:
             async for chunk in chunks:
                 if announced is not None and self.sent_bytes + len(chunk) > announced:
                     raise BodyAborted("the body is longer than its content-length")
-                await self.send(chunk)
+                await self._send(chunk)
         finally:
             close = getattr(chunks, "aclose", None)
             if close is not None:
