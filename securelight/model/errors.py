@@ -116,5 +116,9 @@ class BodyAborted(SecurelightError):
     """A body that cannot be finished as announced: the stream ends with an error, never with a wrong length."""
 
 
+class ServerLeaving(SecurelightError):
+    """The server is about to stop: a good time to say goodbye on a connection that has no end of its own."""
+
+
 class ClientDisconnected(SecurelightError):
     """The client, or the stream it opened, is gone; there is nobody left to read from or write to."""

@@ -8,23 +8,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from securelight.model.errors import Refusal
+from securelight.model.errors import ConfigError, Refusal
+from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.model.status import error_response
 from securelight.pipeline.client_identity import client_identity
+from securelight.pipeline.conditions import compile_condition, depends_on_head_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import msgspec
 
+    from securelight.config.conditions import Condition
     from securelight.config.schema import Config, FeatureConfig, FeatureKind, RouteConfig, SiteConfig
     from securelight.files.content_cache import ContentCache
     from securelight.model.limits import Limits
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
+    from securelight.pipeline.conditions import Test
     from securelight.pipeline.stage import Filter, Handler, Stage
+
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a blocking function in a thread, bounded by Limits.worker_threads; not cancelled half-way."""
+
+    async def __call__(self, function: Callable[[], T]) -> T: ...  # noqa: D102 - as the class says
+
+
+async def _at_once(function: Callable[[], T]) -> T:
+    return function()
 
 
 class Service(Protocol):
@@ -54,8 +71,11 @@ class BuildContext:
         where: file and key path of the settings, for ConfigError.
         route_path: the prefix of the route that the feature is built for, `/` or without a trailing slash.
         services: append to it what has to run beside the requests.
-        repeatable: the route has no stages, and its filters depend on the request's head and the response alone, so
-            that a handler of which the same is true may set `facts.basis`.
+        in_thread: for bodies that are made by blocking work; the worker sets it.
+        repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
+            and the response alone, so that a handler of which the same is true may set `facts.basis`.
+        upgrades: set it in the builder of a handler that grants upgrades (Exchange.upgrade); other handlers never see
+            the CONNECT of HTTP/2.
     """
 
     limits: Limits
@@ -65,7 +85,35 @@ class BuildContext:
     where: str = ""
     route_path: str = "/"
     services: list[Service] = field(default_factory=list)
+    in_thread: InThread = _at_once
     repeatable: bool = False
+    upgrades: bool = False
+    trace: Callable[[str, bool], None] | None = None
+    """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
+
+    def condition(self, settings: Condition | None, key: str) -> Test | None:
+        """The condition `settings` that stands at `key` of the feature's settings, ready to run; None for None.
+
+        Errors: ConfigError.
+        """
+        if settings is None:
+            return None
+        place = f"{self.where}.{key}"
+        try:
+            test = compile_condition(settings, self.base).test
+        except ValueError as error:
+            raise ConfigError(place, str(error)) from error
+        trace = self.trace
+        return test if trace is None else _traced(test, place, trace)
+
+
+def _traced(test: Test, place: str, trace: Callable[[str, bool], None]) -> Test:
+    def traced(request: Request, facts: Facts) -> bool:
+        fits = test(request, facts)
+        trace(place, fits)
+        return fits
+
+    return traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +127,8 @@ class Feature:
         build: makes the stage, handler or filter.
         check: what `securelight check` asks of the settings beyond their types (files that must exist ...); gives one
             message for each fault. It must not change anything.
-        repeatable: of a filter: what it does depends on nothing but the request's head and the response.
+        repeatable: of a filter: what it does depends on nothing but the request's head and the response. Of a stage:
+            the same, where it lets a request pass. If that depends on the settings, a function of them.
     """
 
     name: str
@@ -87,22 +136,36 @@ class Feature:
     config_class: type[msgspec.Struct]
     build: Callable[[Any, BuildContext], Any]
     check: Callable[[Any, Path], Sequence[str]] = lambda _settings, _base: ()
-    repeatable: bool = False
+    repeatable: bool | Callable[[Any], bool] = False
+
+    def is_repeatable(self, settings: Any) -> bool:
+        """Whether it is, with these settings."""
+        return self.repeatable(settings) if callable(self.repeatable) else self.repeatable
 
 
 class Route:
-    """One route, ready to run."""
+    """One route, ready to run; `when` says which requests below its path it is for."""
 
-    __slots__ = ("filters", "handler", "path", "prefix", "stages")
+    __slots__ = ("filters", "handler", "path", "prefix", "stages", "upgrades", "when")
 
     def __init__(
-        self, path: str, stages: tuple[Stage, ...], handler: Handler, filters: tuple[Filter, ...] = ()
+        self,
+        path: str,
+        stages: tuple[Stage, ...],
+        handler: Handler,
+        filters: tuple[Filter, ...] = (),
+        *,
+        upgrades: bool = False,
+        when: Test | None = None,
     ) -> None:
         self.path = path
         self.prefix = "" if path == "/" else path
         self.stages = stages
         self.handler = handler
         self.filters = filters
+        self.upgrades = upgrades
+        """The handler may grant an upgrade."""
+        self.when = when
 
     def filtered(self, request: Request, facts: Facts, response: Response) -> Response:
         """`response` after all filters."""
@@ -126,10 +189,16 @@ def _not_our_host(request: Request, _facts: Facts) -> Response:
 
 
 class CompiledSites:
-    """All sites: finds the route of a request."""
+    """All sites: finds the route of a request.
+
+    Attributes:
+        limits: the server's bounds.
+        upgrades: some route grants upgrades.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.upgrades = False
         self.default_route = Route("/", (), _not_our_host)
         self._exact: dict[str, tuple[Route, ...]] = {}
         self._suffixes: dict[str, tuple[Route, ...]] = {}
@@ -137,10 +206,11 @@ class CompiledSites:
 
     def add(self, hosts: Sequence[str], routes: Sequence[Route]) -> None:
         """Serve `routes` for `hosts`; a later site never takes a host from an earlier one."""
-        ordered = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
-        if not ordered or ordered[-1].prefix:
+        ordered = sorted(routes, key=lambda route: (-len(route.prefix), route.when is None))
+        if not ordered or ordered[-1].prefix or ordered[-1].when is not None:
             ordered.append(Route("/", (), _nothing_here))
         compiled = tuple(ordered)
+        self.upgrades = self.upgrades or any(route.upgrades for route in compiled)
         for host in hosts:
             if host == "*":
                 if self._fallback == (self.default_route,):
@@ -151,7 +221,10 @@ class CompiledSites:
                 self._exact.setdefault(host, compiled)
 
     def route_of(self, request: Request, facts: Facts) -> Route:
-        """The route for `request`; sets `facts.route_path`."""
+        """The route for `request`; sets `facts.route_path`.
+
+        Errors: Refusal, from the condition of a route.
+        """
         routes = self._exact.get(request.host)
         if routes is None:
             routes = self._by_suffix(request.host) if self._suffixes else self._fallback
@@ -159,8 +232,12 @@ class CompiledSites:
         for route in routes:
             prefix = route.prefix
             if not prefix:
-                return route
+                if route.when is None or route.when(request, facts):
+                    return route
+                continue
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                if route.when is not None and not route.when(request, facts):
+                    continue
                 facts.route_path = prefix
                 return route
         return self.default_route
@@ -183,32 +260,69 @@ def compile_sites(config: Config, features: Sequence[Feature], context: BuildCon
     by_name = {feature.name: feature for feature in features}
     sites = CompiledSites(config.server.limits)
     for site in config.sites:
-        routes = [_compile_route(site, route, by_name, context) for route in site.routes]
+        own = _own_stages(site)
+        # A condition that asks for more than the head may choose another route for the same head.
+        repeatable = not own and all(route.when is None or depends_on_head_only(route.when) for route in site.routes)
+        routes = [_compile_route(site, route, by_name, context, own, repeatable=repeatable) for route in site.routes]
         if all(route.prefix for route in routes):
-            routes.append(Route("/", _own_stages(site), _nothing_here))
+            routes.append(Route("/", own, _nothing_here))
         sites.add(site.hosts, routes)
     return sites
 
 
 def _own_stages(site: SiteConfig) -> tuple[Stage, ...]:
     """Those that no feature has switched on, before those that one has."""
+    stages: list[Stage] = []
+    if site.trusted_proxies:
+        stages.append(_client_address(TrustedProxies(parse_networks(site.trusted_proxies))))
     rules = site.client_certificates
-    return () if rules is None else (client_identity(site.where, rules.user_from),)
+    if rules is not None:
+        stages.append(client_identity(site.where, rules.user_from))
+    return tuple(stages)
 
 
-def _compile_route(site: SiteConfig, route: RouteConfig, by_name: dict[str, Feature], context: BuildContext) -> Route:
+def _client_address(trusted: TrustedProxies) -> Stage:
+    def client_address(request: Request, facts: Facts) -> None:
+        facts.client_address = trusted.chain(request)[0]
+
+    return client_address
+
+
+def _compile_route(
+    site: SiteConfig,
+    route: RouteConfig,
+    by_name: dict[str, Feature],
+    context: BuildContext,
+    own: tuple[Stage, ...],
+    *,
+    repeatable: bool,
+) -> Route:
     context.base = site.base
     context.route_path = route.path
-    own = _own_stages(site)
-    context.repeatable = not own and all(
-        item.kind == "handler" or (item.kind == "filter" and by_name[item.name].repeatable) for item in route.features
+    context.repeatable = repeatable and all(
+        item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
         built[item.kind].append(_build(item, by_name, context))
     handler = built["handler"][0] if built["handler"] else _nothing_here
-    return Route(route.path, (*own, *built["stage"]), handler, tuple(built["filter"]))
+    context.where = route.where
+    when = context.condition(route.when, "when")
+    if when is not None and own:
+        when = _informed(when, own)
+    return Route(route.path, (*own, *built["stage"]), handler, tuple(built["filter"]), when)
+
+
+def _informed(when: Test, own: tuple[Stage, ...]) -> Test:
+    """`when`, asked after the stages that find out who the client is."""
+
+    def informed(request: Request, facts: Facts) -> bool:
+        for stage in own:
+            stage(request, facts)
+        return when(request, facts)
+
+    return informed
 
 
 def _build(item: FeatureConfig, by_name: dict[str, Feature], context: BuildContext) -> Any:

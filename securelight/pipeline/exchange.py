@@ -81,6 +81,22 @@ class Exchange(Protocol):
         Errors: ClientDisconnected.
         """
 
+    async def upgrade(self, protocol: bytes, fields: Fields) -> None:
+        """Grant a request that asks for another protocol: from now on both directions are bytes, without a length.
+
+        101 on HTTP/1.1, 200 on HTTP/2; the route's filters do not see it. `receive` then gives what the client sends,
+        b"" once it has ended its side; `send` and `end` are as after `begin`. The work is no longer cancelled when the
+        client leaves: `receive` and `send` raise ClientDisconnected, and the work ends by itself, soon. Neither the
+        minimum rate of bodies nor Limits.handler_seconds apply.
+
+        Args:
+            protocol: as the Upgrade field names it.
+            fields: of the answer.
+
+        Errors: ClientDisconnected. From then on `receive` may raise ServerLeaving, once: the server stops, or another
+        generation takes its place.
+        """
+
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a blocking `function` in a worker thread, bounded by Limits.worker_threads. Not cancelled half-way."""
         ...

@@ -38,6 +38,8 @@ def run(sites: CompiledSites, request: Request, facts: Facts, rewrites: int = 0)
     route = sites.default_route
     try:
         route = sites.route_of(request, facts)
+        if request.method == "CONNECT" and not route.upgrades:
+            raise Refusal(501, "There are no WebSockets here.", "extended CONNECT to a route without upgrades")
         if route.stages:
             return _from_stage(sites, route, 0, request, facts, rewrites)
         handled = route.handler(request, facts)
@@ -72,6 +74,7 @@ def _from_stage(
 def _again(sites: CompiledSites, answer: Rewritten, facts: Facts, rewrites: int) -> Response | Outcome:
     if rewrites >= sites.limits.rewrites:
         raise Refusal(500, "", f"rewrite loop in rule {answer.rule}")
+    facts.route_path = ""
     result = run(sites, answer.request, facts, rewrites + 1)
     facts.basis = None  # it was a stage that led there
     return result

@@ -57,8 +57,13 @@ class ProtocolAdapter(Protocol):
     @property
     def cut(self) -> bool: ...  # noqa: D102 - see the class
 
-    def start(self) -> None:
-        """Queue what the server says first (HTTP/2 SETTINGS)."""
+    def start(self, *, upgrades: bool = False) -> None:
+        """Queue what the server says first (HTTP/2 SETTINGS).
+
+        Args:
+            upgrades: some route takes WebSockets or the like, so HTTP/2 offers extended CONNECT (RFC 8441, section 3);
+                one that was not offered is malformed.
+        """
 
     def receive(self, data: bytes) -> Sequence[Event]:
         """Take plaintext in; returns the events it made. At most 64 KiB a call. Never raises for what `data` holds."""
@@ -95,6 +100,19 @@ class ProtocolAdapter(Protocol):
         """`respond_whole` with a prepared head, for a request that was reported as RequestRepeated.
 
         The body is not empty and no longer than one frame. False, and nothing is queued, if it takes `respond_whole`.
+        """
+        ...
+
+    def upgrade(self, stream_id: int, protocol: bytes, fields: Fields) -> int:
+        """Turn a request that asks for it into a tunnel; returns the status that says so.
+
+        HTTP/1.1 answers 101 (RFC 9110, section 7.8), HTTP/2 answers an extended CONNECT with 200 (RFC 8441, section 5).
+        From then on what the client sends is reported as BodyReceived, whatever its length, and what `write` is given
+        goes out as it is; `write` with `end` ends our side, and on HTTP/1.1 the connection.
+
+        Args:
+            protocol: the one that is switched to, as the Upgrade field names it.
+            fields: of the answer, beside those of the framing.
         """
         ...
 

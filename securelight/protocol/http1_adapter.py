@@ -12,12 +12,14 @@ from securelight.model.response import BODYLESS_STATUSES
 from securelight.protocol.http1_output import (
     CHUNKED,
     NO_BODY,
+    UNTIL_CLOSE,
     WITH_LENGTH,
     OutputQueue,
     choose_framing,
     field_lines,
     response_head,
     shared_head,
+    upgrade_head,
 )
 from securelight.protocol.http1_requests import Http1Requests
 
@@ -44,7 +46,7 @@ class Http1Adapter(Http1Requests):
         self._framing = NO_BODY
         self._body_left = 0
 
-    def start(self) -> None:
+    def start(self, *, upgrades: bool = False) -> None:
         """Nothing is said first on HTTP/1."""
 
     # Output.
@@ -147,6 +149,15 @@ class Http1Adapter(Http1Requests):
 
     def _sends(self, stream_id: int) -> bool:
         return stream_id == self._number and self.open_streams == 1 and self._response_begun and not self._draining
+
+    def upgrade(self, stream_id: int, protocol: bytes, fields: Fields) -> int:
+        """See protocol.adapter. The connection serves nothing else from now on."""
+        if stream_id == self._number and self._awaits_answer():
+            self._output.put(upgrade_head(protocol, fields))
+            self._response_begun = True
+            self._framing = UNTIL_CLOSE
+            self._begin_tunnel()
+        return 101
 
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """See protocol.adapter. Only 100 is sent, and only while the client may be waiting for it."""

@@ -70,6 +70,20 @@ def response_head(response: Response, framing: int, length: int | None, *, close
     return b"".join(parts)
 
 
+def upgrade_head(protocol: bytes, fields: Fields) -> bytes:
+    """The 101 that switches to `protocol` (RFC 9110, section 15.2.2), its empty line included.
+
+    Errors: ValueError, see `field_lines`.
+    """
+    return b"".join(
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ", protocol, b"\r\n",
+            field_lines(fields),
+            b"date: ", current_date(), b"\r\n", _SERVER_LINE, b"\r\n",
+        )
+    )  # fmt: skip
+
+
 def shared_head(response: Response, *, close: bool) -> bytes:
     """`response_head` of a shared response with a length, kept for as long as the Date stays the same."""
     heads = response.heads

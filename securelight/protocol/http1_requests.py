@@ -57,6 +57,7 @@ class Http1Requests(abc.ABC):
         "_request_ended",
         "_response_begun",
         "_scheme",
+        "_tunnel",
         "_unseen",
         "_version",
         "closing",
@@ -92,6 +93,8 @@ class Http1Requests(abc.ABC):
         self._draining = False
         """The answer is out; the rest of the request body is read and dropped."""
         self._drained_bytes = 0
+        self._tunnel = False
+        """The connection has switched to another protocol: what comes is passed on as it is."""
 
     # The engine.
 
@@ -119,7 +122,7 @@ class Http1Requests(abc.ABC):
     @property
     def input_ready(self) -> bool:
         """See protocol.adapter."""
-        return self._unseen and self.open_streams == 0 and not self.closing
+        return self._unseen and (self.open_streams == 0 or self._tunnel) and not self.closing
 
     @property
     def wants_input(self) -> bool:
@@ -206,8 +209,23 @@ class Http1Requests(abc.ABC):
             options = [option.strip(b" \t") for option in connection.lower().split(b",")]
             self._keep_alive = self._keep_alive and b"close" not in options
 
+    def _begin_tunnel(self) -> None:
+        """What was held as a next request belongs to the other protocol; nothing is a request any more."""
+        self._tunnel = True
+        self._keep_alive = False
+        self._request_ended = False
+        self._deaf = False
+
     def _receive_body(self, data: bytes, events: list[Event]) -> None:
         guard = self._guard
+        if self._tunnel:
+            if guard.held:
+                data = bytes(guard.held) + data
+                guard.held.clear()
+                self._unseen = False
+            if data:
+                events.append(BodyReceived(self._number, data, len(data)))
+            return
         before = len(data) + len(guard.held)
         passed = guard.take_body(data)
         fault = guard.fault

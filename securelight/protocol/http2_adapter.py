@@ -15,7 +15,9 @@ import abc
 import time
 from typing import TYPE_CHECKING
 
+from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import Http2Code
+from securelight.model.response import Response
 from securelight.protocol.http2_frames import LARGEST_STREAM_ID, MAX_FRAME_BYTES
 from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
-    from securelight.model.response import Response
     from securelight.protocol.http2_stream import Http2Stream
 
 DISCARDING_STREAMS = 8
@@ -88,9 +89,10 @@ class Http2Adapter(Http2Requests):
 
     # ProtocolAdapter
 
-    def start(self) -> None:
+    def start(self, *, upgrades: bool = False) -> None:
         """See ProtocolAdapter, as for all that follows. Queues SETTINGS and the connection's receive window."""
-        self._ready += server_preface(self._limits)
+        self._upgrades = upgrades
+        self._ready += server_preface(self._limits, upgrades=upgrades)
 
     def respond(self, stream_id: int, response: Response, data: bytes, *, end: bool) -> None:
         """Queue the head and what is there of the body."""
@@ -141,6 +143,14 @@ class Http2Adapter(Http2Requests):
         self._streams[stream_id] = ANSWERED
         self._send_whole(stream_id, head, body)
         return True
+
+    def upgrade(self, stream_id: int, protocol: bytes, fields: Fields) -> int:
+        """Answer an extended CONNECT; its body and that of the answer have no end but END_STREAM."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.tunnels = True
+            self.respond(stream_id, Response(200, fields, PUSHED_BODY), b"", end=False)
+        return 200
 
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """Queue an interim response, if the final one has not been given."""

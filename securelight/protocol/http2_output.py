@@ -29,14 +29,18 @@ def _frame(kind: int, payload: bytes, stream_id: int = 0) -> bytes:
     return _frame_header(len(payload) >> 16, len(payload) & 0xFFFF, kind, 0, stream_id) + payload
 
 
-def server_preface(limits: Limits) -> bytes:
-    """SETTINGS and the receive window of the connection (RFC 9113, section 3.4)."""
+def server_preface(limits: Limits, *, upgrades: bool) -> bytes:
+    """SETTINGS and the receive window of the connection (RFC 9113, section 3.4).
+
+    `upgrades` offers extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441, section 3).
+    """
     settings = b"".join(
         _setting(identifier, value)
         for identifier, value in (
             (0x3, limits.concurrent_streams),
             (0x4, limits.request_body_buffer_bytes),
             (0x6, limits.request_head_bytes),
+            *(((0x8, 1),) if upgrades else ()),
             (0x9, 1),
         )
     )

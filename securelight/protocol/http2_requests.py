@@ -64,6 +64,7 @@ class Http2Requests(abc.ABC):
         "_owed_bytes",
         "_peer_left",
         "_streams",
+        "_upgrades",
         "_walk",
         "peer",
     )  # fmt: skip
@@ -91,6 +92,8 @@ class Http2Requests(abc.ABC):
         """The last stream that was looked at: what GOAWAY says."""
         self._owed_bytes = 0
         """Received DATA bytes that the engine does not know of, to be given back to the connection's window."""
+        self._upgrades = False
+        """Extended CONNECT was offered."""
         self._failed = False
         self._leaving = False
         self._peer_left = False
@@ -206,7 +209,7 @@ class Http2Requests(abc.ABC):
         try:
             request = from_http2(
                 fields, stream_id=stream_id, peer=self.peer, limits=self._limits, ended=ended,
-                validated=self.validates,
+                validated=self.validates, upgrades=self._upgrades,
             )  # fmt: skip
         except StreamFault as fault:
             self._break(stream_id, fault.code, str(fault), events)
@@ -251,7 +254,7 @@ class Http2Requests(abc.ABC):
             if ended:
                 self._request_ended(stream_id, stream)
             return
-        if announced is None and stream.received > self._limits.request_body_bytes:
+        if announced is None and stream.received > self._limits.request_body_bytes and not stream.tunnels:
             stream.discards = True
             detail = f"more than {self._limits.request_body_bytes} bytes"
             events.append(

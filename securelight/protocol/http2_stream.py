@@ -18,6 +18,7 @@ class Http2Stream:
         announced: the Content-Length of the request, or None.
         received: bytes of its body so far.
         uncredited: flow-controlled bytes received and not yet given back.
+        tunnels: the request was an extended CONNECT, and was granted.
         shared: one object stands for all streams in this state, so it must not be changed: take an `own` one first.
     """
 
@@ -31,6 +32,7 @@ class Http2Stream:
         "responded",
         "shared",
         "succeeded",
+        "tunnels",
         "uncredited",
     )  # fmt: skip
 
@@ -42,6 +44,7 @@ class Http2Stream:
         self.ended = False
         self.discards = False
         self.succeeded = False
+        self.tunnels = False
         self.received = 0
         self.uncredited = 0
         self.shared = shared

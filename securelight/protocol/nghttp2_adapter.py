@@ -90,7 +90,8 @@ class Nghttp2Adapter(Http2Adapter):
         engine = self._engine = ngh2.Connection(ngh2.Role.SERVER, _configuration(limits))
         # The peer gets the real SETTINGS from `start`. The engine is told of no bound on streams, because it would end
         # the connection for one stream too many; the walk and Http2Adapter keep the bound.
-        engine.initiate_connection({0x4: limits.request_body_buffer_bytes, 0x9: 1})
+        # Whether extended CONNECT is offered is settled by `start`; the engine lets it through to our checks.
+        engine.initiate_connection({0x4: limits.request_body_buffer_bytes, 0x8: 1, 0x9: 1})
         self._window_bytes = max(limits.connection_window_bytes, DEFAULT_WINDOW)
         """The connection's, with what was lost in the engine."""
         if limits.connection_window_bytes > DEFAULT_WINDOW:

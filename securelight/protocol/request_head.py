@@ -37,8 +37,12 @@ _PSEUDO_VALUES = {
     b":scheme": re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*"),
     b":authority": _AUTHORITY_BYTES,
     b":path": re.compile(rb"[\x21-\x7e\x80-\xff]+"),
+    b":protocol": _TOKEN,
 }
 """What costs the stream; what is wrong beyond it (bytes of a target, a bad port) is answered with 400."""
+
+_EXTENDED_CONNECT = _PSEUDO_VALUES.keys()
+"""All of them, and only there."""
 
 _AUTHORITIES_KEPT = 256
 """Every request names one, and most name the same."""
@@ -73,14 +77,24 @@ _METHODS = {
 
 
 def from_http2(
-    fields: Sequence[Field], *, stream_id: int, peer: Peer, limits: Limits, ended: bool, validated: bool = False
+    fields: Sequence[Field],
+    *,
+    stream_id: int,
+    peer: Peer,
+    limits: Limits,
+    ended: bool,
+    validated: bool = False,
+    upgrades: bool = False,
 ) -> Request:
     """The Request of one HTTP/2 header block.
+
+    That of an extended CONNECT (RFC 8441) has the method CONNECT, and its :protocol is present as `upgrade`.
 
     Args:
         fields: the decoded block, pseudo-header fields included, in order.
         ended: END_STREAM was set: no body follows.
         validated: the engine has checked names, values and the order of pseudo-header fields already.
+        upgrades: extended CONNECT was offered.
 
     Errors: StreamFault for a malformed request (RFC 9113, section 8.1.1). Refusal for one that is well-formed but too
     large or not for us.
@@ -92,7 +106,9 @@ def from_http2(
     regular = fields[split:]
     if not validated:
         _check_http2_syntax(fields, split)
-    method, target, authority = _pseudo_fields(pseudo, split)
+    method, target, authority = _pseudo_fields(pseudo, split, upgrades=upgrades)
+    if split == 5:
+        regular = ((b"upgrade", pseudo[b":protocol"]), *regular)
     headers = Headers(((b"host", authority), *regular)) if authority else Headers(regular)
     host = headers.get(b"host")
     if host is not authority:
@@ -109,8 +125,10 @@ def from_http2(
         raise Refusal(431, "The request has too many header fields.", f"{count} fields")
     if size > limits.request_head_bytes:
         raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {count} fields")
-    if method not in KNOWN_METHODS or method == b"CONNECT":
+    if method not in KNOWN_METHODS or (method == b"CONNECT" and split != 5):
         raise Refusal(501, "The method is not supported.", f"method {method[:40]!r}")
+    if split == 5 and (ended or length is not None):
+        raise Refusal(400, "A tunnel has no length, and does not end before it begins.", "CONNECT that has ended")
     return _build(
         method, target, authority, headers, version="2", number=stream_id, peer=peer, limits=limits,
         has_body=not ended, length=length, scheme=pseudo[b":scheme"],
@@ -125,8 +143,11 @@ def _count_pseudo_fields(fields: Sequence[Field]) -> int:
     return len(fields)
 
 
-def _pseudo_fields(pseudo: dict[bytes, bytes], count: int) -> tuple[bytes, bytes, bytes]:
-    """(method, target, authority), where the `count` pseudo-header fields are those of RFC 9113, section 8.3.1."""
+def _pseudo_fields(pseudo: dict[bytes, bytes], count: int, *, upgrades: bool) -> tuple[bytes, bytes, bytes]:
+    """(method, target, authority), where the `count` pseudo-header fields are those of RFC 9113, section 8.3.1.
+
+    Five of them are an extended CONNECT (RFC 8441, section 4), if that was offered.
+    """
     method = pseudo.get(b":method", b"")
     if not _TOKEN.fullmatch(method):
         raise StreamFault("no valid :method")
@@ -134,6 +155,8 @@ def _pseudo_fields(pseudo: dict[bytes, bytes], count: int) -> tuple[bytes, bytes
     if authority == b"":
         raise StreamFault("empty :authority")
     if method == b"CONNECT":
+        if upgrades and count == 5 and pseudo.keys() == _EXTENDED_CONNECT and pseudo[b":path"][:1] == b"/":
+            return method, pseudo[b":path"], pseudo[b":authority"]
         if count != 2 or authority is None:
             raise StreamFault("CONNECT has :method and :authority only")
         return method, b"", authority

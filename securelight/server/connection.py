@@ -68,7 +68,7 @@ class Connection(Turns):
         self._session = session = HttpSession(
             service, self, adapter, self._peer, service.sites if encrypted else service.plain_sites
         )
-        adapter.start()
+        adapter.start(upgrades=session.sites.upgrades)
         if service.draining:
             adapter.announce_shutdown()
         if opening.plain_bytes:
@@ -104,6 +104,7 @@ class Connection(Turns):
         """Begin no more requests; end when the open ones have ended."""
         if self._session is not None and self._session.adapter is not None and not self._closing_since:
             self._session.adapter.goodbye()
+            self._session.leave()
             self._service.reactor.schedule(self)
 
     def _end(self) -> None:

@@ -309,6 +309,19 @@ class HttpSession:
             self.adapter.respond(stream.request.stream_id, response, data, end=end)
             self.service.reactor.schedule(self._connection)
 
+    def upgrade(self, stream: Stream, protocol: bytes, fields: Fields) -> int:
+        """Turn a request into a tunnel; returns the status for the log."""
+        assert self.adapter is not None
+        status = self.adapter.upgrade(stream.request.stream_id, protocol, fields)
+        self.service.reactor.schedule(self._connection)
+        stream.leaving = self.service.draining
+        return status
+
+    def leave(self) -> None:
+        """The server is about to stop: tell those who have no end of their own."""
+        for stream in self.streams.values():
+            stream.leave()
+
     def inform(self, stream: Stream, status: int, fields: Fields) -> None:
         """Send an interim response."""
         if self.adapter is not None:

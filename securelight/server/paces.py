@@ -30,6 +30,8 @@ def check_paces(session: HttpSession, now: float) -> bool:
             fence.count("stream read too slowly", session.peer.address)
             adapter.reset(stream.request.stream_id, Http2Code.CANCEL)
             stream.abandon()
+        elif stream.upgraded:
+            continue  # a tunnel is quiet for as long as its two ends like
         elif (refusal := stream.too_slow(now)) is not None:
             stream.body_refused(refusal)
         elif now - stream.started >= limits.handler_seconds and not stream.answered:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from securelight.model.body import AsyncBody, ChangedPush
-from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
+from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal, ServerLeaving
 from securelight.model.headers import Fields
 from securelight.model.request import Facts, Request
 from securelight.model.response import BODYLESS_STATUSES, Response
@@ -74,7 +74,7 @@ class Stream:
     __slots__ = (
         "_buffer", "_change", "_disconnected", "_fault", "_outcome", "_overdue", "_reader", "_received_bytes",
         "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun", "buffered_bytes",
-        "facts", "gone", "pace", "request", "scope", "sent_bytes", "started", "status", "writer",
+        "facts", "gone", "leaving", "pace", "request", "scope", "sent_bytes", "started", "status", "upgraded", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
@@ -90,6 +90,10 @@ class Stream:
         self.begun = False
         self.answered = False
         self.gone = False
+        self.upgraded = False
+        """It is a tunnel, which outlives the limits of a request, and ends by itself when the client is gone."""
+        self.leaving = False
+        """A tunnel's handler has yet to hear that the server is about to stop."""
         self.buffered_bytes = 0
         self._session = session
         self._outcome: Outcome | None = None
@@ -139,8 +143,17 @@ class Stream:
         self.gone = True
         if self._disconnected is not None:
             self._disconnected.set()
-        if self.scope is not None:
+        if self.upgraded:
+            self._reader.open()
+            self.writer.open()
+        elif self.scope is not None:
             self.scope.cancel()
+
+    def leave(self) -> None:
+        """The server is about to stop: tell the handler of a tunnel."""
+        if self.upgraded:
+            self.leaving = True
+            self._reader.open()
 
     def give_up(self) -> None:
         """The handler has taken longer than limits.handler_seconds: 504, or a broken answer if one has begun."""
@@ -169,6 +182,9 @@ class Stream:
                 raise self._fault
             if self._whole:
                 return b""
+            if self.leaving:
+                self.leaving = False
+                raise ServerLeaving
             self._waiting_since = monotonic()
             await self._reader.wait()
             self._waited_seconds += monotonic() - self._waiting_since
@@ -251,6 +267,14 @@ class Stream:
         else:
             self._session.write(self, b"", end=True)
         self._finish()
+
+    async def upgrade(self, protocol: bytes, fields: Fields) -> None:
+        """See pipeline.exchange.Exchange."""
+        if self.gone:
+            raise ClientDisconnected
+        self._whole = self._whole and self.request.has_body  # HTTP/1.1's request had none: its tunnel begins now
+        self.status = self._session.upgrade(self, protocol, fields)
+        self.begun = self.upgraded = True
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """See pipeline.exchange.Exchange."""

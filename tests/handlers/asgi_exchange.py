@@ -172,6 +172,9 @@ class MemoryExchange:
         self.response_trailers = trailers
         self.complete = True
 
+    async def upgrade(self, protocol: bytes, fields: Fields) -> None:
+        self._say(f"upgrade to {protocol.decode()}")
+
     async def in_thread(self, function: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(function)
 
