@@ -15,16 +15,18 @@ import msgspec
 from msgspec import inspect
 
 from securelight.config import explain
-from securelight.config.faults import printable
+from securelight.config.faults import Where, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from securelight.config.faults import Faults, Where
+    from securelight.config.faults import Faults
 
 T = TypeVar("T")
 MAXIMUM_ITEMS: Final = 10_000
 """Elements of one list or keys of one table."""
+MAXIMUM_DEPTH: Final = 64
+"""Keys of a key path: conditions may hold conditions."""
 
 
 class Converter:
@@ -43,6 +45,9 @@ class Converter:
         """`value` as a `kind` (a Struct or a dataclass); None if anything was wrong, which is then in `faults`."""
         checked = self.as_table(value, where)
         if checked is None:
+            return None
+        if where.path.count(".") > MAXIMUM_DEPTH:
+            self.faults.add(Where(where.file, where.path[:200]), "is nested too deeply")
             return None
         before = len(self.faults)
         hints = hints_of(kind)
@@ -83,7 +88,7 @@ class Converter:
             for index, item in enumerate(value):
                 self.value(name, item, arguments[0], where.item(index))
             return value
-        if origin is list and is_table(arguments[0]) and isinstance(value, dict):
+        if origin in (list, tuple) and is_table(arguments[0]) and isinstance(value, dict):
             self.faults.add(where, two_brackets(where))
             return None
         if origin is dict and isinstance(value, dict):

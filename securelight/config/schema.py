@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from securelight.config.conditions import Condition
 from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class SiteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Their revocation lists, PEM or DER."""
     client_user_from: UserFrom = "subject"
     """What of the certificate is the name of the user."""
+    trusted_proxies: list[str] = []
+    """Addresses and networks of proxies in front of this site: the client is who they say that it is."""
 
 
 class ClientCertificates(msgspec.Struct, frozen=True):
@@ -122,6 +125,8 @@ class RouteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[site.route]]`: the keys that are not features."""
 
     path: str
+    when: Condition | None = None
+    """Which requests below the path it is for; the first route that fits answers, one without a condition last."""
 
 
 class FeatureConfig(msgspec.Struct, frozen=True):
@@ -142,6 +147,8 @@ class RouteConfig(msgspec.Struct, frozen=True):
     """The site's stages and filters, those that the route has itself replaced by its own, and exactly one handler; in
     the order of the feature table, which is the order in which they run."""
     where: str
+    when: Condition | None = None
+    """Which requests it is for; None for all below its path."""
 
 
 class SiteConfig(msgspec.Struct, frozen=True):
@@ -158,6 +165,8 @@ class SiteConfig(msgspec.Struct, frozen=True):
     tls: TlsPolicyName = "intermediate"
     client_certificates: ClientCertificates | None = None
     """None for a site that does not ask for them."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies that are believed about the client."""
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Reads `[[site]]` tables: host names, certificates, and what answers at which path.
 
 Features may stand in the site itself, where they make the route `/`, and in its `[[site.route]]`s. A route has the
-stages and filters of its site, but for those that it sets itself, and a handler of its own.
+stages and filters of its site, but for those that it sets itself, and a handler of its own. Several routes may have the
+same path, if all but one of them have conditions.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from securelight.config.check import normalise_host, normalise_route_path
+from securelight.config.conditions import condition_faults
 from securelight.config.convert import hints_of
 from securelight.config.faults import quoted
 from securelight.config.schema import (
@@ -20,6 +22,7 @@ from securelight.config.schema import (
     SiteConfig,
     SiteKeys,
 )
+from securelight.model.forwarded import parse_networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +82,16 @@ class SiteReader:
         if keys is None:
             return SiteConfig(hosts, (), routes, base, str(where))
         clients = self._client_certificates(table, keys, where)
-        return SiteConfig(hosts, tuple(keys.certificate), routes, base, str(where), keys.tls, clients)
+        proxies = self._trusted_proxies(keys, where)
+        return SiteConfig(hosts, tuple(keys.certificate), routes, base, str(where), keys.tls, clients, proxies)
+
+    def _trusted_proxies(self, keys: SiteKeys, where: Where) -> tuple[str, ...]:
+        try:
+            parse_networks(keys.trusted_proxies)
+        except ValueError as error:
+            self._faults.add(where.key("trusted_proxies"), str(error))
+            return ()
+        return tuple(keys.trusted_proxies)
 
     def _client_certificates(self, table: dict[str, object], keys: SiteKeys, where: Where) -> ClientCertificates | None:
         if keys.client_certificates == "off":
@@ -143,7 +155,7 @@ class SiteReader:
             route = self._read_route(value, place, inherited)
             if route is None:
                 continue
-            taken = places.setdefault(route.path, place)
+            taken = place if route.when is not None else places.setdefault(route.path, place)
             if taken is where:
                 self._faults.add(
                     place.key("path"),
@@ -169,7 +181,10 @@ class SiteReader:
         except ValueError as error:
             self._faults.add(where.key("path"), str(error))
             return None
-        return RouteConfig(path, self._in_order(inherited | scope.features), str(where))
+        if keys.when is not None:
+            for what in condition_faults(keys.when):
+                self._faults.add(where, what)
+        return RouteConfig(path, self._in_order(inherited | scope.features), str(where), keys.when)
 
     def _read_features(self, table: dict[str, object], where: Where) -> _Scope:
         scope = _Scope({}, [])

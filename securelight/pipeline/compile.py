@@ -302,6 +302,7 @@ def _compile_route(
     context.repeatable = repeatable and all(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
+    context.upgrades = False
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
@@ -311,7 +312,8 @@ def _compile_route(
     when = context.condition(route.when, "when")
     if when is not None and own:
         when = _informed(when, own)
-    return Route(route.path, (*own, *built["stage"]), handler, tuple(built["filter"]), when)
+    stages, filters = (*own, *built["stage"]), tuple(built["filter"])
+    return Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
 
 
 def _informed(when: Test, own: tuple[Stage, ...]) -> Test:

@@ -51,14 +51,14 @@ class TestSchema:
         site = self.SCHEMA["$defs"]["SiteKeys"]
         assert site["properties"].keys() == {
             "hosts", "tls", "certificate", "client_certificates", "client_ca", "client_crl", "client_user_from",
-            "route", "root", "app", *(row.name for row in ROWS),
+            "trusted_proxies", "route", "root", "app", *(row.name for row in ROWS),
         }  # fmt: skip
         assert site["required"] == ["hosts"]
         assert site["properties"]["proxy"] == {"$ref": "#/$defs/Proxy"}
 
     def test_a_route_has_no_hosts(self) -> None:
         properties = self.SCHEMA["$defs"]["RouteKeys"]["properties"]
-        assert properties.keys() == {"path", "root", "app", *(row.name for row in ROWS)}
+        assert properties.keys() == {"path", "when", "root", "app", *(row.name for row in ROWS)}
 
     def test_shorthands_of_features_that_are_not_there_are_left_out(self) -> None:
         properties = schema_json(ROWS[:1])["$defs"]["SiteKeys"]["properties"]
