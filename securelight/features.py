@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from securelight.filters import error_pages, hsts, set_headers
+from securelight.filters import compress, error_pages, hsts, set_headers
 from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file, wsgi
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     respond.FEATURE,
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,
+    compress.FEATURE,
     set_headers.FEATURE,
     hsts.FEATURE,
 )
