@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from securelight.handlers.application_fields import checked_field, checked_head
+from securelight.model.application_fields import checked_field, checked_head
 from securelight.model.body import PUSHED_BODY, FileSlice, OpenFile
 from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
 from securelight.model.response import BODYLESS_STATUSES, FRAMING_FIELDS, Response

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from securelight.handlers.cgi_response import CgiHead, split_head
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.stage import RESPONDED
+from securelight.upstream.cgi_response import CgiHead, split_head
 from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from securelight.handlers.cgi_variables import Variable
     from securelight.handlers.proxy_settings import ProxyTimeouts
     from securelight.model.limits import Limits
     from securelight.pipeline.compile import EventLog
     from securelight.pipeline.exchange import Exchange
     from securelight.pipeline.stage import Responded
+    from securelight.upstream.cgi_variables import Variable
     from securelight.upstream.pool import Pool
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -9,10 +9,10 @@ import trio
 
 from securelight.files.safe_path import DocumentRoot
 from securelight.handlers.cgi_call import CgiCall, CgiConnection, body_length
-from securelight.handlers.cgi_variables import Script, find_script, variables_of
 from securelight.model.errors import Refusal
 from securelight.pipeline.stage import Deferred
 from securelight.upstream.address import Address, Resolver, parse_address
+from securelight.upstream.cgi_variables import Script, find_script, variables_of
 from securelight.upstream.pool import Pool
 from securelight.upstream.stream import ByteStream, connect
 

@@ -14,26 +14,13 @@ from securelight.handlers.cgi_route import ScriptFinder, common_faults, gateway
 from securelight.handlers.proxy_settings import ProxyConnections, ProxyTimeouts
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import BuildContext, Feature
-from securelight.protocol.fastcgi_records import (
-    END_OF_BODY,
-    FastCgiFault,
-    FastCgiResponses,
-    begin_request,
-    request_body,
-)
-from securelight.upstream.faults import UpstreamBroken
+from securelight.upstream.fastcgi_connection import FastCgiConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from securelight.handlers.cgi_variables import Variable
-    from securelight.pipeline.compile import EventLog
     from securelight.pipeline.stage import Handler
-    from securelight.upstream.stream import ByteStream
-
-STANDARD_ERROR_BYTES = 8192
-"""As much of what an application says on its standard error is logged for one request."""
 
 
 class FastcgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,98 +77,19 @@ def build(settings: FastcgiConfig, context: BuildContext) -> Handler:
     if settings.root:
         root = DocumentRoot((context.base / settings.root).resolve(), follow_symlinks=settings.follow_symlinks)
     finder = ScriptFinder(root, settings.split, settings.index, settings.fallback, context.route_path)
+
+    def log(text: str) -> None:
+        context.events.warning("application error output", upstream=settings.upstream, text=text)
+
     return gateway(
         settings.upstream,
-        lambda stream: FastCgiConnection(stream, context.events, settings.upstream),
+        lambda stream: FastCgiConnection(stream, log),
         finder,
         settings.timeouts,
         settings.connections,
         settings.variables,
         context,
     )
-
-
-class FastCgiConnection:
-    """One connection. Implements handlers.cgi_call.CgiConnection.
-
-    Args:
-        stream: connected.
-        events: is told what the application says on its standard error.
-        name: of the upstream, for the log.
-    """
-
-    __slots__ = ("_events", "_logged", "_name", "_responses", "_sent", "_stream", "_touched")
-
-    def __init__(self, stream: ByteStream, events: EventLog, name: str) -> None:
-        self._stream = stream
-        self._events = events
-        self._name = name
-        self._responses = FastCgiResponses()
-        self._sent = True
-        self._touched = False
-        self._logged = 0
-
-    async def begin(self, variables: Sequence[Variable]) -> None:
-        """Send the variables."""
-        self._responses.begin()
-        self._sent = self._touched = False
-        self._logged = 0
-        await self._send(begin_request(variables))
-
-    async def send(self, data: bytes) -> None:
-        """Send more of the body."""
-        await self._send(request_body(data))
-
-    async def finish(self) -> None:
-        """Say that the body is whole."""
-        await self._send(END_OF_BODY)
-        self._sent = True
-
-    async def _send(self, data: bytes) -> None:
-        try:
-            await self._stream.send(data)
-        except OSError as error:
-            raise UpstreamBroken(f"sending: {error}", unread=not self._touched) from error
-
-    async def receive(self) -> bytes:
-        """More of the standard output; b"" at the end of the response."""
-        while not self._responses.whole:
-            try:
-                data = await self._stream.receive()
-            except OSError as error:
-                raise UpstreamBroken(f"receiving: {error}", unread=not self._touched) from error
-            if not data:
-                raise UpstreamBroken("the connection ended before the answer did", unread=not self._touched)
-            self._touched = True
-            try:
-                output, errors = self._responses.feed(data)
-            except FastCgiFault as fault:
-                raise UpstreamBroken(str(fault), unprocessed=fault.unprocessed) from fault
-            if errors:
-                self._log(errors)
-            if output:
-                return output
-        return b""
-
-    def _log(self, errors: bytes) -> None:
-        part = errors[: STANDARD_ERROR_BYTES - self._logged]
-        self._logged += len(part)
-        if part:
-            text = part.decode("utf-8", "backslashreplace").strip()
-            self._events.warning("application error output", upstream=self._name, text=text)
-
-    @property
-    def reusable(self) -> bool:
-        """Both sides have said all."""
-        return self._sent and self._responses.whole
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has come that nobody asked for."""
-        return self._stream.is_quiet()
-
-    def close(self) -> None:
-        """Close it at once."""
-        self._stream.close()
 
 
 FEATURE = Feature(name="fastcgi", kind="handler", config_class=FastcgiConfig, build=build, check=check)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from securelight.handlers.cgi_variables import Variable
     from securelight.pipeline.stage import Handler
+    from securelight.upstream.cgi_variables import Variable
     from securelight.upstream.stream import ByteStream
 
 

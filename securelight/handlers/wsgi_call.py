@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from securelight.handlers.application_fields import checked_head
 from securelight.handlers.wsgi_environ import RequestBody
+from securelight.model.application_fields import checked_head
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
 from securelight.model.response import BODYLESS_STATUSES, Response

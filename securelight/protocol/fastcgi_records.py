@@ -5,6 +5,7 @@ One request at a time on a connection: only servers of a kind that nobody runs a
 
 from __future__ import annotations
 
+import enum
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
 _HEADER: Final = struct.Struct("!BBHHBx")
 _VERSION, _REQUEST_ID = 1, 1
 _BEGIN, _END, _PARAMS, _STDIN, _STDOUT, _STDERR = 1, 3, 4, 5, 6, 7
-_RESPONDER, _KEEP_CONNECTION = 1, 1
+_KEEP_CONNECTION = 1
 _END_BYTES = 8
 CONTENT_BYTES = 65_528
 """The most that one record holds, in whole units of eight bytes."""
-_REASONS = {1: "can't take several requests at once", 2: "is overloaded", 3: "is no responder"}
+_REASONS = {1: "can't take several requests at once", 2: "is overloaded", 3: "does not know the role"}
+
+
+class Role(enum.IntEnum):
+    """What is asked of an application (specification, section 6)."""
+
+    RESPONDER = 1
+    AUTHORIZER = 2
 
 
 class FastCgiFault(SecurelightError):
@@ -48,13 +56,13 @@ def _length(count: int) -> bytes:
     return bytes((count,)) if count < 128 else (count | 1 << 31).to_bytes(4)
 
 
-def begin_request(parameters: Iterable[tuple[bytes, bytes]]) -> bytes:
+def begin_request(parameters: Iterable[tuple[bytes, bytes]], role: Role = Role.RESPONDER) -> bytes:
     """The records that begin a request: its role, to keep the connection, and all parameters."""
     pairs = b"".join(_length(len(name)) + _length(len(value)) + name + value for name, value in parameters)
     return b"".join(
         (
             _HEADER.pack(_VERSION, _BEGIN, _REQUEST_ID, 8, 0),
-            struct.pack("!HB5x", _RESPONDER, _KEEP_CONNECTION),
+            struct.pack("!HB5x", role, _KEEP_CONNECTION),
             *_stream(_PARAMS, pairs),
             _HEADER.pack(_VERSION, _PARAMS, _REQUEST_ID, 0, 0),
         )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from securelight.handlers.application_fields import checked_field, checked_head
+from securelight.model.application_fields import checked_field, checked_head
 
 
 def test_names_are_lowered_and_values_trimmed() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from securelight.handlers.application_fields import checked_head
+from securelight.model.application_fields import checked_head
 
 if TYPE_CHECKING:
     from securelight.model.headers import Field

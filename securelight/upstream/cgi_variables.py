@@ -14,7 +14,6 @@ import stat
 from typing import TYPE_CHECKING
 
 from securelight.files.safe_path import relative_path
-from securelight.handlers.proxy_fields import HOP_BY_HOP
 from securelight.model.forwarded import is_forwarding
 
 if TYPE_CHECKING:
@@ -25,7 +24,11 @@ if TYPE_CHECKING:
 
 Variable = tuple[bytes, bytes]
 _FIELD_NAME = re.compile(rb"[a-z0-9-]+")
-_NOT_FIELDS = HOP_BY_HOP | {b"content-type", b"cookie"}
+_NOT_FIELDS = frozenset(
+    b"connection content-length content-type cookie expect host http2-settings keep-alive proxy proxy-authenticate "
+    b"proxy-authorization proxy-connection te transfer-encoding upgrade".split()
+)
+"""Told otherwise, or not at all: about one connection, or HTTP_PROXY to a careless program."""
 MAXIMUM_SEGMENTS = 64
 """Of a path in which a script is looked for."""
 
