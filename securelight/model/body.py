@@ -5,6 +5,7 @@
 - `Parts`: several of the two in a row (multipart/byteranges).
 - `AsyncBody`: chunks that somebody has to wait for; only these cost a task.
 - `PushedBody`: an AsyncBody that nobody asks: its bytes come through `Exchange.send`.
+- `ChangedPush`: a PushedBody whose bytes a filter changes on their way.
 """
 
 from __future__ import annotations
@@ -98,5 +99,20 @@ class PushedBody(AsyncBody):
 
 
 PUSHED_BODY = PushedBody()
+
+
+class ChangedPush(PushedBody):
+    """Stands for pushed bytes that a filter changes on their way, such as one that compresses them."""
+
+    async def change(self, data: bytes) -> bytes:
+        """What to send for `data`, which was pushed; perhaps nothing yet."""
+        raise NotImplementedError
+
+    async def last(self) -> bytes:
+        """What to send after the last byte was pushed."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The response has ended, well or not. May be called twice."""
 
 Body = bytes | FileSlice | Parts | AsyncBody

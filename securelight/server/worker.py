@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import trio
 
@@ -38,6 +38,8 @@ from securelight.tls.identity import IdentityTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,12 @@ class Worker:
         self._starting = trio.CancelScope()
         self._serve_told = trio.Event()
         self._drain = trio.Event()
-        context = BuildContext(self._limits, ContentCache(self._limits), self._events)
+        context = BuildContext(self._limits, ContentCache(self._limits), self._events, in_thread=self._in_thread)
         self._sites = compile_sites(task.config, task.features, context)
         self._side_services = context.services
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(function, limiter=self._threads)
 
     async def run(self) -> None:
         """Start what runs beside the requests, say READY, wait to be told to serve, and serve until drained.
