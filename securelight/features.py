@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from securelight.filters import compress, error_pages, hsts, set_headers
 from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file, wsgi
+from securelight.stages import access, maintenance, redirect, rewrite
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
 
 FEATURES: Final[tuple[Feature, ...]] = (
+    # Stages: who is turned away comes before what is asked for is looked at.
+    maintenance.FEATURE,
+    access.FEATURE,
+    redirect.FEATURE,
+    rewrite.FEATURE,
     # Handlers: exactly one answers.
     static_file.FEATURE,
     asgi.FEATURE,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from typing import Any, Final, NamedTuple
 
 MAXIMUM_PATTERN_CHARACTERS: Final = 1_000
@@ -86,9 +87,11 @@ def compile_pattern(text: str) -> BoundedPattern:
     if len(text) > MAXIMUM_PATTERN_CHARACTERS:
         raise ValueError(f"is longer than {MAXIMUM_PATTERN_CHARACTERS} characters")
     try:
-        expression = re.compile(text)
-        tree = _parser.parse(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            expression = re.compile(text)
+            tree = _parser.parse(text)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise ValueError(f"{text!r} is not a regular expression: {error}") from None
     parsed, width = list(tree), tree.getwidth()[1]
     judge = _Judge(ignore_case=bool(expression.flags & re.IGNORECASE))

@@ -123,6 +123,22 @@ class Request:
         request.peer = peer
         return request
 
+    def changed(
+        self,
+        *,
+        path: str | None = None,
+        target: bytes | None = None,
+        query: bytes | None = None,
+        headers: Headers | None = None,
+    ) -> Request:
+        """A copy with what a stage has changed; it is still the same stream."""
+        request = self.again(self.stream_id, self.peer)
+        request.path = self.path if path is None else path
+        request.target = self.target if target is None else target
+        request.query = self.query if query is None else query
+        request.headers = self.headers if headers is None else headers
+        return request
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r} HTTP/{self.http_version} stream {self.stream_id}>"
 

@@ -88,6 +88,9 @@ class BuildContext:
     in_thread: InThread = _at_once
     repeatable: bool = False
     upgrades: bool = False
+    filters: list[Filter] = field(default_factory=list)
+    """What a stage has to do to the answers of its route too: its builder appends it. These run before other filters,
+    and those of a repeatable stage are repeatable."""
     trace: Callable[[str, bool], None] | None = None
     """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
 
@@ -303,6 +306,7 @@ def _compile_route(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
     context.upgrades = False
+    context.filters = []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
@@ -312,7 +316,7 @@ def _compile_route(
     when = context.condition(route.when, "when")
     if when is not None and own:
         when = _informed(when, own)
-    stages, filters = (*own, *built["stage"]), tuple(built["filter"])
+    stages, filters = (*own, *built["stage"]), (*context.filters, *built["filter"])
     return Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
 
 

@@ -63,7 +63,10 @@ def _from_stage(
             answer.resume_at = number + 1
             return Outcome(answer, route, request, facts, rewrites)
         if isinstance(answer, Rewritten):
-            return _again(sites, answer, facts, rewrites)
+            if answer.restart:
+                return _again(sites, answer, facts, rewrites)
+            request = answer.request
+            continue
         return route.filtered(request, facts, answer)
     handled = route.handler(request, facts)
     if isinstance(handled, Deferred):
@@ -90,7 +93,9 @@ def finish(sites: CompiledSites, outcome: Outcome, answer: Response | Rewritten 
         if answer is None:
             return _from_stage(sites, route, outcome.deferred.resume_at, request, facts, outcome.rewrites)
         if isinstance(answer, Rewritten):
-            return _again(sites, answer, facts, outcome.rewrites)
+            if answer.restart:
+                return _again(sites, answer, facts, outcome.rewrites)
+            return _from_stage(sites, route, outcome.deferred.resume_at, answer.request, facts, outcome.rewrites)
         return route.filtered(request, facts, answer)
     except Refusal as refusal:
         return route.refuse(request, facts, refusal)

@@ -22,13 +22,16 @@ class Rewritten:
     Args:
         request: the new one.
         rule: the name of the rule that did it, for the message when the bound is reached.
+        restart: False to go on with the next stage of the same route instead, for a request whose path and host are
+            the same.
     """
 
-    __slots__ = ("request", "rule")
+    __slots__ = ("request", "restart", "rule")
 
-    def __init__(self, request: Request, rule: str) -> None:
+    def __init__(self, request: Request, rule: str, *, restart: bool = True) -> None:
         self.request = request
         self.rule = rule
+        self.restart = restart
 
 
 @final

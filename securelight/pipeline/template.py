@@ -80,9 +80,10 @@ def url_template(text: str, captures: frozenset[str] = frozenset()) -> Value:
         if value is None:
             values.append(_constant(literal))
         else:
-            in_authority = absolute and "/" not in before.partition("://")[2]
+            # The path begins with the slash that ends the authority.
+            in_authority = absolute and name != "path" and "/" not in before.partition("://")[2]
             values.append(value if name in _RAW else _quoted(value, "" if in_authority else _PATH_SAFE))
-        before += literal or "{}"
+        before += "/" if name == "path" else literal
     joined = _joined(values)
     if absolute:
         return joined

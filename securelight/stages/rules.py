@@ -1,0 +1,51 @@
+"""What the stages that follow rules have in common: what is wrong with a rule, and which one fits a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from securelight.config.conditions import Condition, condition_faults
+from securelight.model.errors import ConfigError
+from securelight.pipeline.conditions import captured_names, depends_on_head_only
+from securelight.pipeline.template import template_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from securelight.pipeline.compile import BuildContext
+    from securelight.pipeline.conditions import Test
+
+
+def when_faults(when: Condition | None, key: str) -> list[str]:
+    """What is wrong with the condition at `key`."""
+    return [] if when is None else condition_faults(when, f"{key}.when" if key else "when")
+
+
+def target_faults(to: str, when: Condition | None, key: str, *, absolute: bool) -> list[str]:
+    """What is wrong with `to`, the template of a path, or where `absolute` of a URL."""
+    faults = [f"{key}.to: {fault}" for fault in template_faults(to, captured_names(when))]
+    begins = ("/", "{path}", "https://", "http://") if absolute else ("/", "{path}")
+    if not to.startswith(begins):
+        wanted = "a path or a URL: begin it with / or https://" if absolute else "a path: begin it with /"
+        faults.append(f"{key}.to: {to!r} is not {wanted}")
+    elif any(character <= " " or character > "~" for character in to) or "\\" in to:
+        faults.append(f"{key}.to: {to!r} has characters that no URL has; write them as %XX")
+    elif "://" in to and to.partition("://")[2].startswith("/"):
+        faults.append(f"{key}.to: {to!r} has no host")
+    return faults
+
+
+def head_only(conditions: Iterable[Condition | None]) -> bool:
+    """Whether which of them fit depends on nothing but the request's head."""
+    return all(when is None or depends_on_head_only(when) for when in conditions)
+
+
+def refuse_faults(faults: Sequence[str], context: BuildContext) -> None:
+    """Raise ConfigError if there are any."""
+    if faults:
+        raise ConfigError(context.where, "; ".join(faults))
+
+
+def test_of(when: Condition | None, key: str, context: BuildContext) -> Test:
+    """The condition at `key`, ready to run; one that always fits for None."""
+    return context.condition(when, f"{key}.when" if key else "when") or (lambda _request, _facts: True)
