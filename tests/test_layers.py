@@ -30,7 +30,7 @@ LAYERS = {
 }  # fmt: skip
 
 ONLY_IN = {
-    "h2": {"protocol"}, "h11": {"protocol"}, "ngh2": {"protocol"}, "httptools": {"protocol"},
+    "wsproto": {"protocol"}, "h2": {"protocol"}, "h11": {"protocol"}, "ngh2": {"protocol"}, "httptools": {"protocol"},
     "cryptography": {"pki"},
     "ssl": {"tls", "lab", "conformance", "cli"},
     "trio": {"server", "cli", "handlers", "upstream", "conformance", "lab"},

@@ -1,9 +1,9 @@
 """Runs ASGI 3 applications on Trio: those on anyio (Starlette and FastAPI among them) and on trio itself.
 
 Owns the settings and the scope of a request. `application` loads the application and finds out whether it is one of
-WSGI, which then `wsgi` runs. What server and application say to each other is in asgi_call, startup and shutdown in
-asgi_lifespan, the TLS extension in asgi_tls. Refused: WebSocket (an upgrade is ignored, the request answered as an
-ordinary one), applications that need asyncio.
+WSGI, which then `wsgi` runs. What server and application say to each other is in asgi_call and asgi_websocket, startup
+and shutdown in asgi_lifespan, the TLS extension in asgi_tls. Refused: upgrades to anything but WebSocket (on HTTP/1.1
+they are ignored).
 
 The application is imported in the worker, after privileges were dropped, and is run in the stream's own task: it is
 cancelled when the client leaves.
@@ -20,9 +20,13 @@ from securelight.handlers.application import check, load
 from securelight.handlers.asgi_call import AsgiCall
 from securelight.handlers.asgi_lifespan import ASYNCIO_HINT, Application, LifespanService, needs_asyncio
 from securelight.handlers.asgi_tls import tls_extension
+from securelight.handlers.asgi_websocket import WebSocketCall
 from securelight.handlers.wsgi import make_handler
+from securelight.model.errors import Refusal
+from securelight.model.upgrade import wanted_protocols
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import RESPONDED, Deferred
+from securelight.protocol.websocket import subprotocols_of
 
 if TYPE_CHECKING:
     from securelight.handlers.asgi_lifespan import Scope
@@ -45,6 +49,8 @@ class AsgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The path that a proxy in front of us takes away, such as `/api`. The route's own path is added by itself."""
     interface: Literal["auto", "asgi", "wsgi"] = "auto"
     """What the application is; found out from its arguments unless this says it."""
+    websocket_compression: bool = True
+    """Grant permessage-deflate to clients that offer it."""
 
 
 def build(settings: AsgiConfig, context: BuildContext) -> Handler:
@@ -55,7 +61,14 @@ def build(settings: AsgiConfig, context: BuildContext) -> Handler:
     application, interface = load(settings, context, settings.interface)
     if interface == "wsgi":
         return make_handler(application, settings.app, settings.root_path, context)
-    return AsgiHandler(application, settings.root_path, _lifespan_of(application, settings, context), context.limits)
+    context.upgrades = True
+    return AsgiHandler(
+        application,
+        settings.root_path,
+        _lifespan_of(application, settings, context),
+        context.limits,
+        websocket_compression=settings.websocket_compression,
+    )
 
 
 def _lifespan_of(application: Application, settings: AsgiConfig, context: BuildContext) -> LifespanService:
@@ -76,19 +89,34 @@ class AsgiHandler:
         root_path: what a proxy in front has taken off the path.
         lifespan: whose state each request gets a copy of.
         limits: the server's bounds.
+        websocket_compression: grant it to clients that offer it.
     """
 
-    __slots__ = ("_application", "_lifespan", "_limits", "_raw_root_path", "_root_path")
+    __slots__ = ("_application", "_compress", "_lifespan", "_limits", "_raw_root_path", "_root_path")
 
-    def __init__(self, application: Application, root_path: str, lifespan: LifespanService, limits: Limits) -> None:
+    def __init__(
+        self,
+        application: Application,
+        root_path: str,
+        lifespan: LifespanService,
+        limits: Limits,
+        *,
+        websocket_compression: bool = True,
+    ) -> None:
         self._application = application
         self._root_path = root_path
         self._raw_root_path = quote(root_path).encode("ascii")
         self._lifespan = lifespan
         self._limits = limits
+        self._compress = websocket_compression
 
-    def __call__(self, _request: Request, _facts: Facts) -> Deferred:
+    def __call__(self, request: Request, _facts: Facts) -> Deferred:
         """Every answer of an application has to be waited for."""
+        if request.headers.get(b"upgrade") is not None:
+            if b"websocket" in wanted_protocols(request):
+                return Deferred(self._run_websocket)
+            if request.method == "CONNECT":
+                raise Refusal(501, "The protocol is not supported.", "extended CONNECT to another protocol")
         return Deferred(self._run)
 
     async def _run(self, exchange: Exchange) -> Responded:
@@ -103,6 +131,27 @@ class AsgiHandler:
                 raise
             raise instead from error
         call.finish()
+        return RESPONDED
+
+    async def _run_websocket(self, exchange: Exchange) -> Responded:
+        request = exchange.request
+        offered = subprotocols_of(request)
+        call = WebSocketCall(exchange, offered, self._limits, compress=self._compress)
+        scope = self.scope(request, exchange.facts)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if request.scheme == "https" else "ws"
+        scope["subprotocols"] = offered
+        if request.method == "CONNECT":
+            scope["headers"] = [field for field in scope["headers"] if field[0] != b"upgrade"]  # it was :protocol
+        extensions = {name: value for name, value in scope["extensions"].items() if name == "tls"}
+        scope["extensions"] = {**extensions, "websocket.http.response": {}}
+        try:
+            await call.run(self._application, scope)
+        except RuntimeError as error:
+            if needs_asyncio(error):
+                error.add_note(ASYNCIO_HINT)
+            raise
         return RESPONDED
 
     def scope(self, request: Request, facts: Facts) -> Scope:

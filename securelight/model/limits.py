@@ -147,6 +147,23 @@ class Limits:
     upstream_buffer_bytes: int = _limit(
         65_536, "bytes a stream", "one read from behind; more is read when the client has taken it", "nginx 64 kB"
     )
+    # WebSocket
+    websocket_message_bytes: int = _limit(
+        1 << 20, "bytes", "one message, inflated and put together; closed with 1009", "websockets 1 MiB, uvicorn 16 MiB"
+    )
+    websocket_message_frames: int = _limit(
+        1_024, "frames", "of one message; the empty ones would cost a client nothing; closed with 1008"
+    )
+    websocket_ping_seconds: float = _limit(
+        20.0, "seconds", "of silence, after which a ping is sent; as long again, and it is over (1011)",
+        "websockets 20 and 20, nginx cuts at 60",
+    )  # fmt: skip
+    websocket_close_seconds: float = _limit(
+        5.0, "seconds", "for the client to answer our Close, and for an application to end when its client has gone"
+    )
+    tunnel_idle_seconds: float = _limit(
+        300.0, "seconds", "without a byte either way through a proxied WebSocket or other upgrade", "nginx 60"
+    )
     # Turns of the reactor
     requests_per_turn: int = _limit(64, "requests", "one greedy connection does not hold the worker")
     receive_bytes_per_turn: int = _limit(65_536, "bytes", "the same, for reading")

@@ -314,7 +314,6 @@ class HttpSession:
         assert self.adapter is not None
         status = self.adapter.upgrade(stream.request.stream_id, protocol, fields)
         self.service.reactor.schedule(self._connection)
-        stream.leaving = self.service.draining
         return status
 
     def leave(self) -> None:
@@ -365,7 +364,7 @@ class HttpSession:
 
     def stream_answered(self, stream: Stream) -> None:
         """A stream's answer is whole; its task may go on, but nothing of it is waited for any more."""
-        request = stream.request
+        request = stream.received
         if self.streams.get(request.stream_id) is stream:
             del self.streams[request.stream_id]
         if stream.status:  # otherwise `answer` has logged it
@@ -384,7 +383,7 @@ class HttpSession:
         self._tasks -= 1
         if stream.answered:
             return
-        request = stream.request
+        request = stream.received
         if self.streams.get(request.stream_id) is stream:
             del self.streams[request.stream_id]
         if stream.status:

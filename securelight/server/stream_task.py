@@ -67,18 +67,20 @@ class Stream:
 
     Args:
         session: of the connection whose stream it is.
-        request, facts: as the pipeline saw them.
+        request, facts: as the pipeline saw them. What a stage makes of the request is `request` later, and `received`
+            the one that came.
         started: time.monotonic() at the request's head.
     """
 
     __slots__ = (
-        "_buffer", "_change", "_disconnected", "_fault", "_outcome", "_overdue", "_reader", "_received_bytes",
-        "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun", "buffered_bytes",
-        "facts", "gone", "leaving", "pace", "request", "scope", "sent_bytes", "started", "status", "upgraded", "writer",
+        "_buffer", "_change", "_disconnected", "_fault", "_leaving_untold", "_outcome", "_overdue", "_reader",
+        "_received_bytes", "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun",
+        "buffered_bytes", "facts", "gone", "leaving", "pace", "received", "request", "scope", "sent_bytes", "started",
+        "status", "upgraded", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
-        self.request = request
+        self.request = self.received = request
         self.facts = facts
         self.started = started
         self.scope: trio.CancelScope | None = None
@@ -93,7 +95,9 @@ class Stream:
         self.upgraded = False
         """It is a tunnel, which outlives the limits of a request, and ends by itself when the client is gone."""
         self.leaving = False
-        """A tunnel's handler has yet to hear that the server is about to stop."""
+        """The server is about to stop."""
+        self._leaving_untold = False
+        """A tunnel's handler has yet to hear of it."""
         self.buffered_bytes = 0
         self._session = session
         self._outcome: Outcome | None = None
@@ -151,8 +155,8 @@ class Stream:
 
     def leave(self) -> None:
         """The server is about to stop: tell the handler of a tunnel."""
-        if self.upgraded:
-            self.leaving = True
+        if self.upgraded and not self.leaving:
+            self.leaving = self._leaving_untold = True
             self._reader.open()
 
     def give_up(self) -> None:
@@ -182,8 +186,8 @@ class Stream:
                 raise self._fault
             if self._whole:
                 return b""
-            if self.leaving:
-                self.leaving = False
+            if self._leaving_untold:
+                self._leaving_untold = False
                 raise ServerLeaving
             self._waiting_since = monotonic()
             await self._reader.wait()
@@ -275,6 +279,8 @@ class Stream:
         self._whole = self._whole and self.request.has_body  # HTTP/1.1's request had none: its tunnel begins now
         self.status = self._session.upgrade(self, protocol, fields)
         self.begun = self.upgraded = True
+        if self._session.service.draining:
+            self.leave()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """See pipeline.exchange.Exchange."""
@@ -335,6 +341,7 @@ class Stream:
         """The final response; None if the handler has sent it itself."""
         sites = self._session.service.sites
         while True:
+            self.request = outcome.request
             answer = await outcome.deferred.run(self)
             if isinstance(answer, Responded):
                 return None
@@ -355,7 +362,7 @@ class Stream:
             raise ClientDisconnected
         else:
             self.begun = True
-            self._session.answer(self.request, self.facts, response, self.started)
+            self._session.answer(self.received, self.facts, response, self.started)
             self._finish()
 
     async def _send_async_body(self, response: Response, body: AsyncBody) -> None:
