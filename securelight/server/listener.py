@@ -51,18 +51,21 @@ class Listener:
     async def run(self) -> None:
         """Serve until `drain` has let the last connection go, or until cancelled."""
         reactor, wheel = Reactor(self._fence), Wheel()
-        async with trio.open_nursery() as nursery:
-            self._service = service = self._make_service(reactor, wheel, nursery)
-            self._resume()
-            nursery.start_soon(reactor.run)
-            nursery.start_soon(wheel.run)
-            nursery.start_soon(self._watch)
-            try:
-                await self.ended.wait()
-            finally:
-                for connection in tuple(service.connections):
-                    connection.close()
-                nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._service = service = self._make_service(reactor, wheel, nursery)
+                self._resume()
+                service.runners.start()
+                nursery.start_soon(wheel.run)
+                nursery.start_soon(self._watch)
+                try:
+                    await self.ended.wait()
+                finally:
+                    for connection in tuple(service.connections):
+                        connection.close()
+                    nursery.cancel_scope.cancel()
+        finally:
+            reactor.close()
 
     async def _watch(self) -> None:
         """Take up accepting again, and notice the end of a drain."""

@@ -1,8 +1,9 @@
-"""One task that sleeps on a nested epoll and steps every ready connection, with no task or checkpoint per request.
+"""What is ready, and whose turn it is: a nested epoll and a list, stepped with no task or checkpoint per request.
 
-Fairness is the reactor's business as far as it concerns turns: at most `EVENTS_PER_POLL` events a poll, whoever has
-used up its turn goes to the back of the ready list, and after `TURN_SECONDS` of work other tasks get theirs. What one
-turn may do is the connection's business (limits `*_per_turn`).
+Owns no task: those of stream_runners poll it, sleep on its descriptor, and are called when something is scheduled while
+none of them attends. Fairness is the reactor's business as far as it concerns turns: at most `EVENTS_PER_POLL` events a
+poll, and whoever has used up its turn goes to the back of the ready list. What one turn may do is the connection's
+business (limits `*_per_turn`).
 """
 
 from __future__ import annotations
@@ -10,15 +11,10 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 from typing import Protocol
-
-import trio
 
 EVENTS_PER_POLL = 64
 """One batch stays short; what is ready beyond it comes with the next."""
-TURN_SECONDS = 0.002
-"""Work between two checkpoints: without it, application tasks waited up to 3 seconds under load (measured)."""
 
 
 class Stepped(Protocol):
@@ -37,20 +33,36 @@ class Stepped(Protocol):
         """A turn that was asked for with `Reactor.schedule`."""
 
 
+def _nobody() -> None:
+    """Called before there is anybody to call: the first who comes looks at what is scheduled."""
+
+
 class Reactor:
     """Steps registered descriptors; one for each listener.
 
     Args:
         fence: called with what a step raised and the one that raised it; must not raise.
+
+    Attributes:
+        attendant: who is at work and will look at what is scheduled before it sleeps; None if nobody is.
+        call: called when something is scheduled while nobody attends.
+        ready: those that have asked for a turn.
     """
+
+    __slots__ = ("_epoll", "_fence", "_stepped", "attendant", "call", "ready")
 
     def __init__(self, fence: Callable[[Exception, Stepped], None]) -> None:
         self._epoll = select.epoll()
         self._stepped: dict[int, Stepped] = {}
-        self._ready: deque[Stepped] = deque()
         self._fence = fence
-        self._turner: trio.lowlevel.Task | None = None
-        self._polling = False
+        self.ready: deque[Stepped] = deque()
+        self.attendant: object | None = None
+        self.call: Callable[[], None] = _nobody
+
+    @property
+    def descriptor(self) -> int:
+        """Readable while any registered descriptor is ready."""
+        return self._epoll.fileno()
 
     def register(self, descriptor: int, stepped: Stepped, mask: int) -> None:
         """Step `stepped` when `descriptor` is ready for `mask`."""
@@ -74,66 +86,34 @@ class Reactor:
         if stepped.scheduled:
             return
         stepped.scheduled = True
-        self._ready.append(stepped)
-        if self._turner is not None and not self._polling:
-            trio.lowlevel.reschedule(self._turner)
-            self._turner = None
+        self.ready.append(stepped)
+        if self.attendant is None:
+            self.call()
 
-    async def run(self) -> None:
-        """Step until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._turn_when_scheduled)
-                await self._poll()
-        finally:
-            self._epoll.close()
+    def poll(self) -> bool:
+        """Step those that are ready now, without waiting; False if none was."""
+        batch = self._epoll.poll(0, EVENTS_PER_POLL)
+        stepped = self._stepped
+        for number, mask in batch:
+            one = stepped.get(number)
+            if one is not None:
+                try:
+                    one.on_ready(mask)
+                except Exception as error:
+                    self._fence(error, one)
+        return bool(batch)
 
-    async def _poll(self) -> None:
-        poll, stepped, ready, descriptor = self._epoll.poll, self._stepped, self._ready, self._epoll.fileno()
-        while True:
-            started = perf_counter()
-            self._polling = True
-            while True:
-                batch = poll(0, EVENTS_PER_POLL)
-                for number, mask in batch:
-                    one = stepped.get(number)
-                    if one is not None:
-                        try:
-                            one.on_ready(mask)
-                        except Exception as error:
-                            self._fence(error, one)
-                if ready:
-                    self._turns()
-                elif not batch:
-                    self._polling = False
-                    await trio.lowlevel.wait_readable(descriptor)
-                    break
-                if perf_counter() - started > TURN_SECONDS:
-                    self._polling = False
-                    await trio.lowlevel.checkpoint()
-                    break
-
-    def _turns(self) -> None:
+    def take_turns(self) -> None:
         """One turn for each that is in the list now; those that schedule themselves again come next time."""
-        for _ in range(len(self._ready)):
-            one = self._ready.popleft()
+        ready = self.ready
+        for _ in range(len(ready)):
+            one = ready.popleft()
             one.scheduled = False
             try:
                 one.on_turn()
             except Exception as error:
                 self._fence(error, one)
 
-    async def _turn_when_scheduled(self) -> None:
-        """Turns that stream tasks ask for while the poller sleeps; without this each would cost a system call."""
-
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self._turner = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        while True:
-            if self._ready:
-                self._turns()
-                await trio.lowlevel.checkpoint()
-            else:
-                self._turner = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(abort)
+    def close(self) -> None:
+        """Nothing is registered any more."""
+        self._epoll.close()

@@ -169,8 +169,8 @@ class Turns(abc.ABC):
                     out = adapter.take_output(OUTPUT_BYTES)
                     self._out_bytes += len(out)
                     if (not out or transport.send(out)) and not (
-                        session.senders or session.writers or session.paused
-                        or adapter.closing or not adapter.wants_input
+                        session.senders or session.writers or session.paused or adapter.closing
+                        or not (adapter.wants_input or session.streams)
                         or len(out) > OUTPUT_BYTES // 2
                     ):  # fmt: skip
                         return

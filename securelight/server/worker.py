@@ -193,7 +193,7 @@ class Worker:
                 reactor=reactor,
                 wheel=wheel,
                 nursery=nursery,
-                runners=StreamRunners(nursery, self._fence),
+                runners=StreamRunners(nursery, self._fence, reactor),
                 threads=self._threads,
             )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import select
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -13,6 +15,7 @@ import trio
 import trio.testing
 
 from securelight.server.fence import Fence
+from securelight.server.reactor import Reactor, Stepped
 from securelight.server.stream_runners import RUNNERS_KEPT, StreamRunners
 from securelight.server.stream_task import Stream
 
@@ -37,8 +40,9 @@ class Waiting:
 class Desk:
     """Starts work in runners."""
 
-    def __init__(self, runners: StreamRunners, fence: Fence) -> None:
+    def __init__(self, runners: StreamRunners, fence: Fence, reactor: Reactor) -> None:
         self.runners = runners
+        self.reactor = reactor
         self.fence = fence
 
     def start(self, work: Work) -> Waiting:
@@ -51,12 +55,90 @@ class Desk:
 async def desk() -> AsyncIterator[Desk]:
     async with trio.open_nursery() as nursery:
         fence = Fence(structlog.get_logger())
-        yield Desk(StreamRunners(nursery, fence), fence)
+
+        def report(error: Exception, _stepped: Stepped) -> None:
+            fence.report(error, "stepping")
+
+        reactor = Reactor(report)
+        runners = StreamRunners(nursery, fence, reactor)
+        runners.start()
+        yield Desk(runners, fence, reactor)
         nursery.cancel_scope.cancel()
+    reactor.close()
 
 
 def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
+
+
+class Watched:
+    """A connection, as far as the reactor is concerned."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.scheduled = False
+        self.sock = sock
+        self.seen = b""
+        self.turn = trio.Event()
+        self.readable = trio.Event()
+
+    def on_ready(self, mask: int) -> None:
+        assert mask == select.EPOLLIN
+        self.seen += self.sock.recv(100)
+        self.readable.set()
+
+    def on_turn(self) -> None:
+        self.turn.set()
+
+
+async def test_others_poll_while_work_waits() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        watched = Watched(ours)
+        async with desk() as one:
+            one.reactor.register(ours.fileno(), watched, select.EPOLLIN)
+            streams = [one.start(watched.readable.wait) for _ in range(3)]
+            await trio.testing.wait_all_tasks_blocked()
+            theirs.send(b"word")
+            with trio.fail_after(15):
+                for stream in streams:
+                    await stream.ended.wait()
+            one.reactor.unregister(ours.fileno())
+        assert watched.seen == b"word"
+
+
+async def test_turns_are_given_while_the_poller_sleeps_and_by_work_that_has_waited() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with desk() as one:
+            await trio.testing.wait_all_tasks_blocked()
+            first, second = Watched(ours), Watched(theirs)
+            one.reactor.schedule(first)
+            with trio.fail_after(15):
+                await first.turn.wait()
+
+            async def work() -> None:
+                await trio.lowlevel.checkpoint()
+                one.reactor.schedule(second)
+                assert not second.turn.is_set()  # with all else that this one says
+                await second.turn.wait()
+
+            with trio.fail_after(15):
+                await one.start(work).ended.wait()
+
+
+async def test_work_that_is_never_done_does_not_stop_the_rest() -> None:
+    async with desk() as one:
+        enough = trio.Event()
+
+        async def again_and_again() -> None:
+            if not enough.is_set():
+                one.start(again_and_again)
+
+        one.start(again_and_again)
+        with trio.fail_after(15):
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+        enough.set()
 
 
 async def test_work_that_does_not_wait_shares_one_task_in_order() -> None:
@@ -214,7 +296,7 @@ async def test_runners_are_used_again_and_few_stay() -> None:
             for stream in streams:
                 await stream.ended.wait()
             await trio.testing.wait_all_tasks_blocked()
-            assert tasks() - before <= RUNNERS_KEPT
+            assert tasks() - before <= RUNNERS_KEPT + 1  # and the one that leads
 
 
 async def test_what_comes_out_of_one_does_not_stop_the_others() -> None:
