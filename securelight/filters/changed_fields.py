@@ -1,6 +1,7 @@
-"""Changes the fields of a response, and does it once only for one that is sent many times (a cached file).
+"""Changes the fields of a response, and does it once only for a head that is sent many times (that of a cached file).
 
-The changed response is kept in the `heads` of the original, where it lives as long as the original does.
+What was made of it is kept in `serialised` of the original, where it lives as long as the original does: the changed
+response of a shared one, and the changed head alone of one that shares no more than its head with others.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from securelight.model.response import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from securelight.model.body import Body
     from securelight.model.headers import Fields
 
 _numbers = itertools.count()
@@ -33,19 +35,28 @@ class FieldChange:
 
     def apply(self, response: Response) -> Response:
         """`response` with the changed fields; the body is the same object."""
-        kept = response.heads
+        kept = response.serialised
         if kept is None:
-            return self._changed(response, shared=False)
+            return self._changed(response, response.body, shared=False)
         changed: Response | None = kept.get(self._key)
         if changed is None:
-            changed = kept[self._key] = self._changed(response, shared=True)
-        return changed
+            body = b"" if response.heads is None else response.body
+            changed = kept[self._key] = self._changed(response, body, shared=True)
+        if changed.body is response.body:
+            return changed
+        return Response(
+            response.status,
+            changed.fields,
+            response.body,
+            content_length=response.content_length,
+            serialised=changed.serialised,
+        )
 
-    def _changed(self, response: Response, *, shared: bool) -> Response:
+    def _changed(self, response: Response, body: Body, *, shared: bool) -> Response:
         return Response(
             response.status,
             self._change(response.fields),
-            response.body,
+            body,
             content_length=response.content_length,
             shared=shared,
         )

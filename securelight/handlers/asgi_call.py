@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from securelight.model.application_fields import checked_field, checked_head
+from securelight.model.application_fields import ApplicationHead, application_head, checked_field
 from securelight.model.body import PUSHED_BODY, FileSlice, OpenFile
 from securelight.model.errors import BodyAborted, ClientDisconnected, Refusal
 from securelight.model.response import BODYLESS_STATUSES, FRAMING_FIELDS, Response
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from securelight.handlers.asgi_lifespan import Message
-    from securelight.model.headers import Field
+    from securelight.model.headers import Fields
     from securelight.model.limits import Limits
     from securelight.pipeline.exchange import Exchange
 
@@ -54,6 +54,9 @@ class _Phase(enum.Enum):
     COMPLETE = enum.auto()
 
 
+_NO_HEAD = ApplicationHead(0, (), None)
+
+
 class AsgiCall:
     """The two callables of one request, and what came of it.
 
@@ -63,8 +66,8 @@ class AsgiCall:
     """
 
     __slots__ = (
-        "_announced", "_body_received", "_bodyless", "_client_left", "_complete", "_exchange", "_failure", "_fields",
-        "_limits", "_phase", "_received_bytes", "_refusal", "_sent_bytes", "_status", "_trailers", "_with_trailers",
+        "_announced", "_body_received", "_bodyless", "_client_left", "_complete", "_exchange", "_failure", "_head",
+        "_limits", "_phase", "_received_bytes", "_refusal", "_sent_bytes", "_trailers", "_with_trailers",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, limits: Limits) -> None:
@@ -80,12 +83,11 @@ class AsgiCall:
         """A fault of the application after which the response cannot be finished, even if it goes on."""
         self._complete: trio.Event | None = None
         """Wakes those who wait in `receive`; made only when somebody does."""
-        self._status = 0
-        self._fields: list[Field] = []
+        self._head = _NO_HEAD
         self._announced: int | None = None
         self._bodyless = False
         self._with_trailers = False
-        self._trailers: list[Field] = []
+        self._trailers: Fields = ()
         self._sent_bytes = 0
 
     # What the application hears
@@ -143,7 +145,11 @@ class AsgiCall:
         kind = message["type"]
         try:
             if kind == "http.response.body":
-                await self._send_body(message.get("body", b""), more=message.get("more_body", False))
+                data, more = message.get("body", b""), message.get("more_body", False)
+                if type(data) is bytes and len(data) == self._announced and self._phase is _Phase.STARTED:
+                    await self._first_body(data, more=more)
+                else:
+                    await self._send_body(data, more=more)
             elif kind == "http.response.start":
                 self._start(message)
             elif kind == "http.response.trailers":
@@ -164,10 +170,8 @@ class AsgiCall:
         status = message["status"]
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise ValueError(f"response status {status!r} is not a final one (200 to 599)")
-        fields, announced = checked_head(message.get("headers", ()))
-        self._status = int(status)
-        self._fields = fields
-        self._announced = announced
+        self._head = head = application_head(int(status), message.get("headers", ()))
+        self._announced = head.announced
         self._bodyless = self._exchange.request.method == "HEAD" or status in BODYLESS_STATUSES
         self._with_trailers = bool(message.get("trailers", False))
         self._phase = _Phase.STARTED
@@ -196,22 +200,25 @@ class AsgiCall:
             raise RuntimeError(f"http.response.body was sent {_MISPLACED[phase]}")
 
     async def _first_body(self, data: bytes, *, more: bool) -> None:
-        length = self._announced
+        head, length = self._head, self._announced
         if self._bodyless:
             if length is None and not more:
                 length = len(data)
             body = PUSHED_BODY if length is None else b""
-            response = Response(self._status, tuple(self._fields), body, content_length=length)
+            response = Response(head.status, head.fields, body, content_length=length)
             await self._respond(response, _Phase.SENT if more else _Phase.COMPLETE)
             return
         if length is not None and (len(data) > length or (len(data) < length and not more)):
             # Nothing is sent yet: the client gets a proper error, and the application may still answer otherwise.
             raise RuntimeError(f"content-length is {length}, but the body has {len(data)} bytes{' so far' * more}")
         if (not more or len(data) == length) and not self._with_trailers:
-            response = Response(self._status, tuple(self._fields), data)
-            await self._respond(response, _Phase.SENT if more else _Phase.COMPLETE)
+            await self._exchange.respond(Response(head.status, head.fields, data, serialised=head.serialised))
+            if more:
+                self._phase = _Phase.SENT
+            else:
+                self._completed()
             return
-        response = Response(self._status, tuple(self._fields), PUSHED_BODY, content_length=length)
+        response = Response(head.status, head.fields, PUSHED_BODY, content_length=length)
         await self._exchange.begin(response)
         self._phase = _Phase.BEGUN
         await self._next_body(data, more=more)
@@ -247,16 +254,14 @@ class AsgiCall:
     async def _send_trailers(self, message: Message) -> None:
         if self._phase is not _Phase.TRAILERS:
             raise RuntimeError(f"http.response.trailers was sent {_MISPLACED[self._phase]}")
-        for name, value in message.get("headers", ()):
-            field = checked_field(name, value)
-            if field[0] not in _DROPPED_TRAILERS:
-                self._trailers.append(field)
+        fields = [checked_field(name, value) for name, value in message.get("headers", ())]
+        self._trailers += tuple(field for field in fields if field[0] not in _DROPPED_TRAILERS)
         if sum(len(name) + len(value) for name, value in self._trailers) > self._limits.trailer_bytes:
             raise RuntimeError(f"the trailers are longer than {self._limits.trailer_bytes} bytes")
         if message.get("more_trailers", False):
             return
         wanted = b"trailers" in (self._exchange.request.headers.get(b"te") or b"").lower()
-        await self._exchange.end(tuple(self._trailers) if wanted else ())
+        await self._exchange.end(self._trailers if wanted else ())
         self._completed()
 
     def _hint(self, links: Iterable[bytes]) -> None:
@@ -272,7 +277,7 @@ class AsgiCall:
         if self._with_trailers:
             raise RuntimeError("http.response.pathsend cannot be followed by trailers")
         body = _open_file(path, self._announced)
-        await self._respond(Response(self._status, tuple(self._fields), body), _Phase.COMPLETE)
+        await self._respond(Response(self._head.status, self._head.fields, body), _Phase.COMPLETE)
 
     # The end
 

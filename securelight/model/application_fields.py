@@ -8,14 +8,14 @@ for Content-Length, which is handed to the caller to hold the application to it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from securelight.model.response import FRAMING_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from securelight.model.headers import Field
+    from securelight.model.headers import Field, Fields
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -24,6 +24,11 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _KNOWN_NAMES_MAXIMUM = 1024
 _known_names: dict[bytes, bytes] = {}
 """Names found valid, as they were written, to lower case. Applications use the same few again and again."""
+
+_KNOWN_HEADS_MAXIMUM = 256
+_KNOWN_HEAD_BYTES = 1024
+"""Heads found valid that were no longer than that: 256 kB a worker, and what adapters keep with them."""
+_known_heads: dict[tuple[Any, ...], ApplicationHead] = {}
 
 
 def checked_field(name: bytes, value: bytes) -> Field:
@@ -64,3 +69,48 @@ def checked_head(headers: Iterable[Iterable[bytes]]) -> tuple[list[Field], int |
                 raise ValueError(f"content-length {value!r} is not one decimal number")
             announced = int(field[1])
     return fields, announced
+
+
+class ApplicationHead:
+    """A response head that was found valid.
+
+    Attributes:
+        status: as given.
+        fields: the checked fields, without those of the framing.
+        announced: the content-length; None if there was none.
+        serialised: what adapters and filters keep of it (Response.serialised), for bodies of the announced length.
+    """
+
+    __slots__ = ("announced", "fields", "serialised", "status")
+
+    def __init__(self, status: int, fields: Fields, announced: int | None) -> None:
+        self.status = status
+        self.fields = fields
+        self.announced = announced
+        self.serialised: dict[str, Any] | None = None if announced is None else {}
+
+
+def application_head(status: int, headers: Iterable[Iterable[bytes]]) -> ApplicationHead:
+    """The head that an application gives; one that came before, to the byte, is known, and the same object.
+
+    Applications say the same again and again; who says something new each time begins the table anew now and then.
+
+    Errors: see `checked_head`.
+    """
+    key = (status, *headers)
+    try:
+        known = _known_heads.get(key)
+    except TypeError:  # lists of lists, or what is no field at all
+        return ApplicationHead(status, *_checked(key))
+    if known is None:
+        known = ApplicationHead(status, *_checked(key))
+        if sum(len(name) + len(value) for name, value in known.fields) <= _KNOWN_HEAD_BYTES:
+            if len(_known_heads) >= _KNOWN_HEADS_MAXIMUM:
+                _known_heads.clear()
+            _known_heads[key] = known
+    return known
+
+
+def _checked(key: tuple[Any, ...]) -> tuple[Fields, int | None]:
+    fields, announced = checked_head(key[1:])
+    return tuple(fields), announced

@@ -40,9 +40,15 @@ class Response:
             for an AsyncBody that does not know it.
         shared: True for a response that is sent many times (a cached file): adapters then keep its serialised head in
             `heads` for as long as the Date stays the same.
+        serialised: that of another response with the same status, fields and length but not the same body, to share.
+
+    Attributes:
+        heads: what is kept of a shared response, by whoever made it of the response; None if it is not shared.
+        serialised: what adapters keep of the head alone: `heads` for a shared response, that of others with the same
+            head if they share it, otherwise None.
     """
 
-    __slots__ = ("body", "content_length", "fields", "heads", "status")
+    __slots__ = ("body", "content_length", "fields", "heads", "serialised", "status")
 
     def __init__(
         self,
@@ -52,12 +58,14 @@ class Response:
         *,
         content_length: int | None = None,
         shared: bool = False,
+        serialised: dict[str, Any] | None = None,
     ) -> None:
         self.status = status
         self.fields = fields
         self.body = body
         self.content_length = _length_of(body) if content_length is None else content_length
         self.heads: dict[str, Any] | None = {} if shared else None
+        self.serialised = serialised if serialised is not None else self.heads
 
     def with_fields(self, *extra: Field) -> Response:
         """A copy with `extra` fields after the present ones."""

@@ -77,7 +77,7 @@ class Http1Adapter(Http1Requests):
             # (section 15.5.9), or it is too much.
             self._keep_alive = False
         if (
-            response.heads is not None
+            response.serialised is not None
             and response.content_length is not None
             and response.status not in BODYLESS_STATUSES
         ):
@@ -116,7 +116,7 @@ class Http1Adapter(Http1Requests):
             and self.open_streams
             and self._request_ended
             and not self._response_begun
-            and response.heads is not None
+            and response.serialised is not None
             and response.content_length == len(body) <= self._limits.response_buffer_bytes - output.queued_bytes
         ):
             self._response_begun = True

@@ -86,7 +86,7 @@ def upgrade_head(protocol: bytes, fields: Fields) -> bytes:
 
 def shared_head(response: Response, *, close: bool) -> bytes:
     """`response_head` of a shared response with a length, kept for as long as the Date stays the same."""
-    heads = response.heads
+    heads = response.serialised
     assert heads is not None
     key = "http1-close" if close else "http1"
     kept = heads.get(key)

@@ -68,7 +68,7 @@ def goaway(last_stream_id: int, code: Http2Code) -> bytes:
 def fields_to_send(response: Response) -> list[Field]:
     """The header list of `response`; that of a shared one is kept for as long as the Date stays the same."""
     date = current_date()
-    heads = response.heads
+    heads = response.serialised
     if heads is None:
         return _response_fields(response, date)
     kept = heads.get("2")

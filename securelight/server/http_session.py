@@ -191,10 +191,7 @@ class HttpSession:
         stream = Stream(self, request, facts, started)
         self.streams[request.stream_id] = stream
         self._tasks += 1
-        if isinstance(work, Response):
-            self.service.runners.start_soon(stream, stream.run_body, work)
-        else:
-            self.service.runners.start_soon(stream, stream.run_outcome, work)
+        self.service.runners.start_soon(stream, stream.run, work)
 
     def _refused(self, event: RequestRefused) -> None:
         stream = self.streams.get(event.stream_id)

@@ -9,7 +9,7 @@ sees an error.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,6 +62,10 @@ class Gate:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
 
+_NO_BODY: deque[tuple[bytes, int]] = deque(maxlen=0)
+"""The buffer of all requests without one."""
+
+
 class Stream:
     """One request in progress; implements pipeline.exchange.Exchange.
 
@@ -101,7 +105,7 @@ class Stream:
         self.buffered_bytes = 0
         self._session = session
         self._outcome: Outcome | None = None
-        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._buffer: deque[tuple[bytes, int]] = deque() if request.has_body else _NO_BODY
         self._change: ChangedPush | None = None
         self._reader = Gate()
         self._disconnected: trio.Event | None = None
@@ -209,9 +213,14 @@ class Stream:
     async def respond(self, response: Response) -> None:
         """See pipeline.exchange.Exchange."""
         outcome = self._outcome
-        if outcome is not None:
+        if outcome is not None and outcome.route.filters:
             response = outcome.route.filtered(outcome.request, self.facts, response)
-        await self._answer(response)
+        if type(response.body) is bytes and not self.gone:
+            self.begun = True
+            self._session.answer(self.request, self.facts, response, self.started)
+            self._finish()
+        else:
+            await self._answer(response)
 
     async def begin(self, response: Response) -> None:
         """See pipeline.exchange.Exchange."""
@@ -296,20 +305,22 @@ class Stream:
 
     # The task.
 
-    async def run_outcome(self, outcome: Outcome) -> None:
-        """Wait for the outcome's answer and send it. The task's main function; never raises but for cancellation."""
-        self._outcome = outcome
-        await self._run(self._resolve_and_answer(outcome))
+    async def run(self, work: Outcome | Response) -> None:
+        """Wait for the answer and send it. The task's main function; never raises but for cancellation.
 
-    async def run_body(self, response: Response) -> None:
-        """Send an answer whose body has to be waited for. The task's main function, as above."""
-        await self._run(self._answer(response))
-
-    async def _run(self, work: Coroutine[None, None, None]) -> None:
-        """The fence: whatever happens in `work`, or in telling the client of it, ends with this stream."""
+        Whatever happens in it, or in telling the client of it, ends with this stream.
+        """
         try:
             try:
-                await work
+                while isinstance(work, Outcome):
+                    if self.gone:
+                        raise ClientDisconnected
+                    self._outcome, self.request = work, work.request
+                    answer = await work.deferred.run(self)
+                    if isinstance(answer, Responded):
+                        return
+                    work = finish(self._session.service.sites, work, answer)
+                await self._answer(work)
             except Refusal as refusal:
                 await self._refused(refusal)
             except Exception as error:
@@ -329,26 +340,6 @@ class Stream:
                 self._begin_error(Refusal(504, "The application took too long."))
         except Exception as error:
             self._session.service.fence.report(error, "ending a stream")
-
-    async def _resolve_and_answer(self, outcome: Outcome) -> None:
-        if self.gone:
-            raise ClientDisconnected
-        response = await self._resolve(outcome)
-        if response is not None:
-            await self._answer(response)
-
-    async def _resolve(self, outcome: Outcome) -> Response | None:
-        """The final response; None if the handler has sent it itself."""
-        sites = self._session.service.sites
-        while True:
-            self.request = outcome.request
-            answer = await outcome.deferred.run(self)
-            if isinstance(answer, Responded):
-                return None
-            result = finish(sites, outcome, answer)
-            if isinstance(result, Response):
-                return result
-            outcome = self._outcome = result
 
     async def _answer(self, response: Response) -> None:
         body = response.body

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from securelight.model.application_fields import checked_field, checked_head
+from securelight.model.application_fields import application_head, checked_field, checked_head
 
 
 def test_names_are_lowered_and_values_trimmed() -> None:
@@ -65,3 +65,34 @@ def test_the_same_length_twice_is_one_length() -> None:
 def test_what_is_not_a_pair_is_refused(field: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         checked_head([field])
+
+
+def test_a_head_that_comes_again_is_the_same_and_another_is_not() -> None:
+    first = application_head(200, [(b"Content-Length", b"2"), (b"a", b"1")])
+    assert application_head(200, iter([(b"Content-Length", b"2"), (b"a", b"1")])) is first
+    assert (first.status, first.fields, first.announced) == (200, ((b"a", b"1"),), 2)
+    for status, headers in (
+        (201, [(b"Content-Length", b"2"), (b"a", b"1")]),
+        (200, [(b"Content-Length", b"3"), (b"a", b"1")]),
+        (200, [(b"Content-Length", b"2"), (b"a", b"2")]),
+        (200, [(b"a", b"1"), (b"Content-Length", b"2")][:1]),
+    ):
+        other = application_head(status, headers)
+        assert other is not first
+        assert other.serialised is None or other.serialised is not first.serialised
+
+
+def test_a_head_of_lists_is_as_good() -> None:
+    head = application_head(200, [[b"Content-Length", b"2"], [b"a", b"1"]])
+    assert (head.fields, head.announced) == (((b"a", b"1"),), 2)
+
+
+def test_a_head_that_was_refused_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="control characters"):
+            application_head(200, [(b"a", b"1\r\nb: 2")])
+
+
+def test_ever_new_heads_are_all_right() -> None:
+    for number in range(1000):
+        assert application_head(200, [(b"a", b"%d" % number)]).fields == ((b"a", b"%d" % number),)

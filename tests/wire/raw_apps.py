@@ -39,3 +39,10 @@ async def begin(send: Any) -> None:
 async def answer(send: Any, body: bytes) -> None:
     await begin(send)
     await send({"type": "http.response.body", "body": body})
+
+
+async def same_head(scope: Any, _receive: Any, send: Any) -> None:
+    """Says the query, which is three bytes long, with the same head each time."""
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"3")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": scope["query_string"]})

@@ -41,6 +41,15 @@ app = "example_apps:bare"
 app_directory = "{HERE}"
 
 [[site.route]]
+path = "/same-head"
+hsts = {{}}
+set_headers = {{ set = {{ x-filtered = "first" }} }}
+
+[site.route.asgi]
+app = "raw_apps:same_head"
+app_directory = "{HERE}"
+
+[[site.route]]
 path = "/below"
 
 [site.route.asgi]
@@ -387,6 +396,17 @@ def test_a_field_with_a_line_end_in_it_is_a_500(client: Client, server: ServerPr
     assert answer.status == 500
     assert "set-cookie" not in answer.headers
     assert client.request("GET", "/inject?value=harmless").headers["x-value"] == "harmless"
+
+
+def test_answers_with_the_same_head_keep_their_own_bodies(client: Client) -> None:
+    """The head is serialised once, filters and all; the body never is part of it."""
+    for body in ("one", "two", "one", "six"):
+        answer = client.request("GET", f"/same-head?{body}")
+        assert (answer.status, answer.body) == (200, body.encode())
+        assert answer.headers["x-filtered"] == "first"
+        assert answer.headers["strict-transport-security"].startswith("max-age=")
+    answer = client.request("HEAD", "/same-head?two")
+    assert (answer.headers["content-length"], answer.body) == ("3", b"")
 
 
 # Start and stop
