@@ -62,10 +62,6 @@ class Gate:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
 
-_NO_BODY: deque[tuple[bytes, int]] = deque(maxlen=0)
-"""The buffer of all requests without one."""
-
-
 class Stream:
     """One request in progress; implements pipeline.exchange.Exchange.
 
@@ -105,7 +101,7 @@ class Stream:
         self.buffered_bytes = 0
         self._session = session
         self._outcome: Outcome | None = None
-        self._buffer: deque[tuple[bytes, int]] = deque() if request.has_body else _NO_BODY
+        self._buffer: deque[tuple[bytes, int]] = deque()
         self._change: ChangedPush | None = None
         self._reader = Gate()
         self._disconnected: trio.Event | None = None
