@@ -14,7 +14,6 @@ from securelight.model.response import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from securelight.model.body import Body
     from securelight.model.headers import Fields
 
 _numbers = itertools.count()
@@ -37,11 +36,15 @@ class FieldChange:
         """`response` with the changed fields; the body is the same object."""
         kept = response.serialised
         if kept is None:
-            return self._changed(response, response.body, shared=False)
+            return self._changed(response, shared=False)
         changed: Response | None = kept.get(self._key)
         if changed is None:
-            body = b"" if response.heads is None else response.body
-            changed = kept[self._key] = self._changed(response, body, shared=True)
+            if response.heads is not None:
+                changed = self._changed(response, shared=True)
+            else:
+                bare = Response(response.status, response.fields, content_length=response.content_length)
+                changed = self._changed(bare, shared=True)
+            kept[self._key] = changed
         if changed.body is response.body:
             return changed
         return Response(
@@ -52,11 +55,11 @@ class FieldChange:
             serialised=changed.serialised,
         )
 
-    def _changed(self, response: Response, body: Body, *, shared: bool) -> Response:
+    def _changed(self, response: Response, *, shared: bool) -> Response:
         return Response(
             response.status,
             self._change(response.fields),
-            body,
+            response.body,
             content_length=response.content_length,
             shared=shared,
         )

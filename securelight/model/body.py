@@ -115,4 +115,5 @@ class ChangedPush(PushedBody):
     def close(self) -> None:
         """The response has ended, well or not. May be called twice."""
 
+
 Body = bytes | FileSlice | Parts | AsyncBody
