@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from securelight.filters import compress, error_pages, hsts, set_headers
+from securelight.filters import compress, cors, error_pages, expires, hsts, security_headers, set_headers
 from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file, wsgi
-from securelight.stages import access, maintenance, redirect, rewrite
+from securelight.stages import access, early_hints, maintenance, redirect, request_headers, rewrite
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -20,6 +20,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     access.FEATURE,
     redirect.FEATURE,
     rewrite.FEATURE,
+    early_hints.FEATURE,
+    request_headers.FEATURE,
     # Handlers: exactly one answers.
     static_file.FEATURE,
     asgi.FEATURE,
@@ -31,6 +33,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,
     compress.FEATURE,
+    expires.FEATURE,
+    cors.FEATURE,
+    security_headers.FEATURE,
     set_headers.FEATURE,
     hsts.FEATURE,
 )

@@ -55,6 +55,10 @@ class FieldChange:
             serialised=changed.serialised,
         )
 
+    def once(self, response: Response) -> Response:
+        """The same, without keeping it: for a change that is not made again."""
+        return self._changed(response, shared=False)
+
     def _changed(self, response: Response, *, shared: bool) -> Response:
         return Response(
             response.status,

@@ -88,6 +88,9 @@ class BuildContext:
     in_thread: InThread = _at_once
     repeatable: bool = False
     upgrades: bool = False
+    stages: list[Stage] = field(default_factory=list)
+    """What a filter has to do to the requests of its route too: its builder appends it. These run before other stages,
+    and let pass what they do not answer."""
     filters: list[Filter] = field(default_factory=list)
     """What a stage has to do to the answers of its route too: its builder appends it. These run before other filters,
     and those of a repeatable stage are repeatable."""
@@ -306,7 +309,7 @@ def _compile_route(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
     context.upgrades = False
-    context.filters = []
+    context.stages, context.filters = [], []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
@@ -316,7 +319,7 @@ def _compile_route(
     when = context.condition(route.when, "when")
     if when is not None and own:
         when = _informed(when, own)
-    stages, filters = (*own, *built["stage"]), (*context.filters, *built["filter"])
+    stages, filters = (*own, *context.stages, *built["stage"]), (*context.filters, *built["filter"])
     return Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from securelight.filters.set_headers import SetHeadersConfig, build, check
@@ -60,3 +61,26 @@ def test_bad_settings_are_named_and_never_built(settings: dict[str, Any], fault:
     assert [fault in message for message in check(config, Path())] == [True]
     with pytest.raises(ConfigError, match=fault):
         build(config, make_context(Path()))
+
+
+def test_rules_change_the_answers_that_they_fit_with_parts_of_the_request() -> None:
+    rules = [
+        {"when": {"path_regex": r"^/v(?P<version>\d+)/"}, "set": {"x-version": "{version}", "x-host": "{host}"}},
+        {"when": {"header": {"accept": "*json*"}}, "append": {"vary": "accept"}},
+        {"remove": ["x-b"]},
+    ]
+    change = build(msgspec.convert({"set": {"x-a": "1"}, "rule": rules}, SetHeadersConfig), make_context(Path()))
+    answer = Response(200, ((b"x-b", b"2"),), b"", shared=True)
+    plain = change(make_request(path="/"), make_facts(), answer)
+    assert plain.fields == ((b"x-a", b"1"),)
+    assert plain is change(make_request(path="/"), make_facts(), answer)
+    request = make_request(path="/v2/x", headers={b"accept": b"application/json"})
+    fields = change(request, make_facts(), answer).fields
+    assert fields == ((b"x-a", b"1"), (b"x-version", b"2"), (b"x-host", b"a.test"), (b"vary", b"accept"))
+
+
+def test_bad_rules_are_named_with_their_number() -> None:
+    rules = [{"set": {"a": "b"}}, {"when": {"path_regex": "("}, "set": {"a b": "{nothing}"}}]
+    faults = check(msgspec.convert({"rule": rules}, SetHeadersConfig), Path())
+    assert len(faults) == 3
+    assert all(fault.startswith("rule[1]") for fault in faults)
