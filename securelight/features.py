@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import compress, cors, error_pages, expires, hsts, security_headers, set_headers
-from securelight.handlers import asgi, fastcgi, proxy, respond, scgi, static_file, wsgi
+from securelight.handlers import asgi, directory_listing, fastcgi, proxy, respond, scgi, static_file, wsgi
 from securelight.stages import access, early_hints, maintenance, redirect, request_headers, rewrite
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     request_headers.FEATURE,
     # Handlers: exactly one answers.
     static_file.FEATURE,
+    directory_listing.FEATURE,
     asgi.FEATURE,
     wsgi.FEATURE,
     proxy.FEATURE,

@@ -432,6 +432,7 @@ class TestExamples:
         self._php_site(shipped)
         self._wsgi_site(shipped)
         self._site_of_files(shipped, "compression.toml", "news")
+        self._site_of_files(shipped, "directory-listing.toml", "mirror")
         return shipped / "conf.d"
 
     def _proxied_site(self, shipped: Path) -> None:
