@@ -65,7 +65,7 @@ def compile_condition(settings: Condition, base: Path) -> Compiled:
     captures: set[str] = set()
     tests = _tests(settings, base, captures)
     test = tests[0] if len(tests) == 1 else _every(tests)
-    if captures:
+    if captures and (len(tests) > 1 or settings.any):  # a single expression captures only where it matches
         test = _keeping_captures(test)
     return Compiled(test, frozenset(captures), head_only=depends_on_head_only(settings))
 
@@ -218,11 +218,20 @@ def _path(patterns: Sequence[str]) -> Test:
     if len(patterns) == 1 and "*" not in patterns[0]:
         only = patterns[0]
         return lambda request, _facts: request.path == only
+    if len(patterns) == 1 and patterns[0].find("*") == len(patterns[0]) - 1:
+        start = patterns[0][:-1]
+        return lambda request, _facts: request.path.startswith(start)
     fits = glob_test(patterns)
     return lambda request, _facts: fits(request.path)
 
 
 def _path_prefix(prefixes: Sequence[str]) -> Test:
+    if len(prefixes) == 1:
+        prefix = prefixes[0].rstrip("/")
+        length = len(prefix)
+        return lambda request, _facts: (
+            request.path.startswith(prefix) and request.path[length : length + 1] in ("/", "")
+        )
     exact = frozenset(prefix.rstrip("/") for prefix in prefixes)
     starts = tuple(prefix + "/" for prefix in exact)
     return lambda request, _facts: request.path.startswith(starts) or request.path in exact
@@ -246,14 +255,21 @@ def _search(pattern: BoundedPattern, text: str, facts: Facts, what: str) -> bool
 def _path_regex(pattern: BoundedPattern) -> Test:
     literal = pattern.literal
     if not literal:
-        return lambda request, facts: _search(pattern, request.path, facts, "path")
+        search, longest = pattern.expression.search, pattern.longest
+        if pattern.names:
+            return lambda request, facts: _search(pattern, request.path, facts, "path")
+        return lambda request, facts: (
+            search(request.path) is not None
+            if len(request.path) <= longest
+            else _search(pattern, request.path, facts, "path")
+        )
     return lambda request, facts: request.path.startswith(literal) and _search(pattern, request.path, facts, "path")
 
 
 def _field_tests(settings: Condition, captures: set[str]) -> list[Test]:
     tests: list[Test] = []
     for name, text in settings.header.items():
-        tests.append(_header(name.lower().encode(), glob_test([text])))
+        tests.append(_header(name.lower().encode(), text))
     for name, text in settings.query.items():
         tests.append(_query(name, glob_test([text])))
     for name, text in settings.cookie.items():
@@ -273,7 +289,14 @@ def _query_regex(pattern: BoundedPattern) -> Test:
     return lambda request, facts: _search(pattern, request.query.decode("ascii", "replace"), facts, "query")
 
 
-def _header(name: bytes, fits: TextTest) -> Test:
+def _header(name: bytes, pattern: str) -> Test:
+    fits = glob_test([pattern])
+    if pattern.isascii() and pattern.find("*") == len(pattern) - 1:
+        start = pattern[:-1].encode()
+        if start:
+            return lambda request, _facts: (request.headers.get(name) or b"").startswith(start)
+        return lambda request, _facts: name in request.headers
+
     def header(request: Request, _facts: Facts) -> bool:
         value = request.headers.get(name)
         return value is not None and fits(value.decode("latin-1"))
@@ -333,8 +356,8 @@ def address_test(networks: Sequence[Network]) -> TextTest:
 
 
 def _client(networks: Sequence[Network]) -> Test:
-    inside = address_test(networks)
-    return lambda _request, facts: inside(facts.client_address)
+    trusts = TrustedProxies(networks).trusts
+    return lambda _request, facts: facts.client_address != "" and trusts(facts.client_address)
 
 
 def is_address(text: str) -> bool:
