@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from dataclasses import replace
 from stat import S_ISDIR
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from securelight.files.preconditions import CONDITIONAL_NAMES, evaluate, range_a
 from securelight.files.representation import REPRESENTATION_OVERHEAD_BYTES, Representation
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.files.stored_file import StoredFile, identity_of, store
+from securelight.handlers.virtual_roots import VirtualRoots, is_pattern, pattern_faults
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.field_syntax import is_field_value
 from securelight.model.response import Response
@@ -58,7 +60,10 @@ class StaticFileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`static_file`: files below a directory."""
 
     root: str
-    """The directory, relative to the file that this stands in."""
+    """The directory, relative to the file that this stands in; `/srv/{host}` is one for each host."""
+    prefix: str = ""
+    """What of the path stands for the root, such as `/~{name}` with a capture of the route's condition; by default the
+    route's path."""
     index: tuple[str, ...] = ("index.html",)
     """What a directory is answered with: the first of these files that it has."""
     precompressed: bool = True
@@ -334,9 +339,11 @@ def _to_directory(request: Request) -> Response:
 
 def _faults(settings: StaticFileConfig, base: Path) -> list[str]:
     root = base / settings.root
-    faults: list[str] = []
+    faults = pattern_faults(settings.root, settings.prefix, base)
     if not settings.root:
         faults.append("root is empty; name a directory")
+    elif is_pattern(settings.root):
+        pass
     elif not os.path.exists(root):
         faults.append(f"root {str(root)!r} does not exist")
     elif not os.path.isdir(root):
@@ -351,7 +358,7 @@ def check(settings: StaticFileConfig, base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
     faults = _faults(settings, base)
     root = base / settings.root
-    if not faults and not os.access(root, os.R_OK | os.X_OK):
+    if not faults and not is_pattern(settings.root) and not os.access(root, os.R_OK | os.X_OK):
         faults.append(f"root {str(root)!r} cannot be read by this user: it needs permissions r and x")
     return faults
 
@@ -364,6 +371,13 @@ def build(settings: StaticFileConfig, context: BuildContext) -> Handler:
     faults = _faults(settings, context.base)
     if faults:
         raise ConfigError(context.where, "; ".join(faults))
+    if is_pattern(settings.root) or settings.prefix:
+        own = replace(context)  # this one is changed for the next route
+
+        def make(root: Path, prefix: str) -> Handler:
+            return StaticFiles(settings, root, replace(own, route_path=prefix or own.route_path)).handle
+
+        return VirtualRoots(settings.root, settings.prefix, context.base, make).handle
     return StaticFiles(settings, context.base / settings.root, context).handle
 
 
