@@ -3,8 +3,10 @@
 Owns the settings and what is built of them. One request is in proxy_call, which server gets it in proxy_route, what its
 fields become in proxy_fields and forwarded; connections, balance and health are in the folder `upstream`.
 
-Refused: upgrades (they are answered as ordinary requests), CONNECT, TRACE, and being an open proxy: the servers are
-those of the configuration, never one that a client names.
+WebSockets and other upgrades are in proxy_upgrade; unless they are allowed, they are answered as ordinary requests.
+
+Refused: CONNECT, TRACE, and being an open proxy: the servers are those of the configuration, never one that a client
+names.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from securelight.handlers.proxy_settings import (
     ProxyTimeouts,
     ProxyTls,
 )
+from securelight.handlers.proxy_upgrade import WEBSOCKET, ProxyUpgrade, ProxyUpgrades, upgrade_faults
 from securelight.model.errors import CertificateError, ConfigError, Refusal
 from securelight.model.field_syntax import is_field_name, is_field_value
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
@@ -90,6 +93,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     health: ProxyHealth = ProxyHealth()
     tls: ProxyTls = ProxyTls()
     fields: ProxyFields = ProxyFields()
+    upgrade: ProxyUpgrade = ProxyUpgrade()
 
 
 def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
@@ -115,6 +119,7 @@ def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
     faults += _sticky_faults(settings, base)
     faults += _field_faults(settings.fields)
     faults += _health_faults(settings.health)
+    faults += upgrade_faults(settings.upgrade, settings.upstreams)
     faults += _tls_faults(settings, addresses, base)
     return faults
 
@@ -251,12 +256,17 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
     checks = CheckRules(health.path, health.host, health.statuses, health.seconds, health.timeout_seconds)
     context.services.append(UpstreamService(endpoints, checks, settings.connections.idle_seconds))
 
+    upgrades = ProxyUpgrades(route, settings.upgrade, context.limits) if settings.upgrade.protocols else None
+    context.upgrades = WEBSOCKET.decode() in settings.upgrade.protocols
+
     async def run(exchange: Exchange) -> Responded:
         return await ProxyCall(route, exchange).run()
 
     def proxy(request: Request, _facts: Facts) -> Deferred:
         if request.method == "TRACE":  # its answer would show a script what only servers are to see
             raise Refusal(405, "The method is not allowed.", fields=((b"allow", ALLOWED_METHODS),))
+        if upgrades is not None and b"upgrade" in request.headers and (upgrading := upgrades.of(request)) is not None:
+            return Deferred(upgrading)
         return Deferred(run)
 
     return proxy
