@@ -90,8 +90,8 @@ class Limits:
         256, "bytes a chunk line", "nothing uses extensions; CVE-2023-39326; 400", "lighttpd 1024, Twisted 4096"
     )
     chunk_overhead_bytes: int = _limit(
-        65_536, "bytes a body", "all chunk lines together beyond twice the bytes of data: one-byte-chunk abuse; 400",
-        "Go tests the same ratio",
+        16_384, "bytes a body", "all chunk lines together beyond twice the bytes of data: one-byte-chunk abuse; 400",
+        "Go 16 kB beyond the same ratio",
     )  # fmt: skip
     trailer_bytes: int = _limit(8_192, "bytes", "trailer fields of one request", "Go 4 kB")
     # Time
@@ -161,12 +161,13 @@ class Limits:
     websocket_close_seconds: float = _limit(
         5.0, "seconds", "for the client to answer our Close, and for an application to end when its client has gone"
     )
-    tunnel_idle_seconds: float = _limit(
-        300.0, "seconds", "without a byte either way through a proxied WebSocket or other upgrade", "nginx 60"
-    )
     # Turns of the reactor
     requests_per_turn: int = _limit(64, "requests", "one greedy connection does not hold the worker")
     receive_bytes_per_turn: int = _limit(65_536, "bytes", "the same, for reading")
+    receive_seconds_per_turn: float = _limit(
+        0.002, "seconds", "costly input (tiny chunks, header tables that are refilled): at most 16 kB more in a turn",
+        minimum=0,
+    )  # fmt: skip
     send_bytes_per_turn: int = _limit(262_144, "bytes", "the same, for writing; larger slices are no faster")
     # Files
     content_cache_bytes: int = _limit(
