@@ -222,6 +222,7 @@ class Turns(abc.ABC):
             held, session.held = session.held, ()
             session.handle(held)
         budget = limits.receive_bytes_per_turn
+        enough_at = monotonic() + limits.receive_seconds_per_turn
         data: bytes | None = b""
         while True:
             while adapter.input_ready and session.turn_requests:
@@ -239,6 +240,8 @@ class Turns(abc.ABC):
             session.handle(adapter.receive(data))
             if transport.emptied and not (transport.holds_input or adapter.input_ready or session.held):
                 break
+            if monotonic() > enough_at:
+                budget = 0
         if budget < limits.receive_bytes_per_turn:
             self._active_at = monotonic()
         if not adapter.partial_head:
