@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import compress, cors, error_pages, expires, hsts, security_headers, set_headers
-from securelight.handlers import asgi, directory_listing, fastcgi, proxy, respond, scgi, static_file, wsgi
+from securelight.handlers import asgi, cgi, directory_listing, fastcgi, proxy, respond, scgi, static_file, uwsgi, wsgi
 from securelight.stages import access, early_hints, maintenance, redirect, request_headers, rewrite
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     proxy.FEATURE,
     fastcgi.FEATURE,
     scgi.FEATURE,
+    uwsgi.FEATURE,
+    cgi.FEATURE,
     respond.FEATURE,
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,

@@ -9,13 +9,17 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from securelight.files.byte_range import parse_range
+from securelight.files.preconditions import CONDITIONAL_NAMES, evaluate, range_applies
 from securelight.model.body import FileSlice, Parts
+from securelight.model.errors import Refusal
 from securelight.model.response import Response
 
 if TYPE_CHECKING:
     from securelight.files.stored_file import StoredFile
     from securelight.model.body import Body
     from securelight.model.headers import Fields
+    from securelight.model.request import Request
 
 REPRESENTATION_OVERHEAD_BYTES = 2_048
 """What a representation takes beside the content: fields, answers, and the heads that adapters and filters keep with
@@ -57,6 +61,37 @@ class Representation:
     def shared(self) -> Response | None:
         """The one 200 answer for GET and HEAD, if the file is in memory."""
         return None if self.stored.content is None else self._whole
+
+    def answer(self, request: Request, ranges_limit: int) -> Response:
+        """The answer to a GET or HEAD, by its preconditions and ranges (RFC 9110, sections 13 and 14).
+
+        Errors: Refusal 412 and 416.
+        """
+        headers = request.headers
+        if headers.isdisjoint(CONDITIONAL_NAMES):
+            return self.whole(request.method)
+        stored = self.stored
+        status = evaluate(headers, stored.etag, stored.modified_seconds)
+        if status == 304:
+            return self.not_modified
+        if status == 412:
+            raise Refusal(412, "The file is not in the state that the request asks for.")
+        range_value = headers.get(b"range")
+        if (
+            range_value is not None
+            and request.method == "GET"
+            and range_applies(headers, stored.etag, stored.modified_seconds)
+        ):
+            ranges = parse_range(range_value, stored.size, ranges_limit)
+            if ranges:
+                return self.part(ranges)
+            if ranges is not None:
+                raise Refusal(
+                    416,
+                    f"The file has {stored.size} bytes.",
+                    fields=((b"content-range", b"bytes */%d" % stored.size),),
+                )
+        return self.whole(request.method)
 
     def whole(self, method: str) -> Response:
         """The 200 answer."""

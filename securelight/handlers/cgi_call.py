@@ -1,22 +1,32 @@
-"""One request on its way through an application that speaks FastCGI or one of its kin: streamed both ways.
+"""One request on its way through an application that speaks CGI, FastCGI or one of their kin: streamed both ways.
 
 Nothing is held but what one read gave. An answer that breaks off behind us breaks off in front of us too; before its
 first byte is out it becomes 502 or 504. A body whose length was not announced is gathered first, up to one
 buffer, since CONTENT_LENGTH must be told; 411 for more.
 
 A request without a body is sent again, once, where a kept connection turned out to be dead and doing it twice is safe.
+
+A local redirect starts the request again with the path that it names (RFC 3875, section 6.2.2), which is bounded as
+every rewrite is. A file that the answer names is sent by handlers/sendfile.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from securelight.handlers.both_ways import answer_while_uploading, pass_body
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
+from securelight.model.headers import Headers
+from securelight.model.request import Request
 from securelight.model.response import BODYLESS_STATUSES, Response
-from securelight.pipeline.stage import RESPONDED
+from securelight.model.uri import parse_target
+from securelight.pipeline.stage import RESPONDED, Responded, Rewritten
 from securelight.upstream.cgi_response import CgiHead, split_head
 from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamFault
 
@@ -24,14 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from securelight.handlers.proxy_settings import ProxyTimeouts
+    from securelight.handlers.sendfile import Sendfile
     from securelight.model.limits import Limits
     from securelight.pipeline.compile import EventLog
     from securelight.pipeline.exchange import Exchange
-    from securelight.pipeline.stage import Responded
     from securelight.upstream.cgi_variables import Variable
     from securelight.upstream.pool import Pool
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect"})
 
 
 class CgiConnection(Protocol):
@@ -47,9 +58,29 @@ class CgiConnection(Protocol):
     def close(self) -> None: ...  # noqa: D102 - at once
 
 
-async def body_length(exchange: Exchange, limits: Limits) -> tuple[int | None, bytes]:
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What all requests of one route share.
+
+    Attributes:
+        name: of the upstream, for the log.
+        timeouts: as configured.
+        limits: the server's bounds.
+        events: where to report.
+        sendfile: answers with files that the application names; None where it may not.
+        unknown_length: bodies whose length was not announced are passed on, and end where the application's input does.
+    """
+
+    name: str
+    timeouts: ProxyTimeouts
+    limits: Limits
+    events: EventLog
+    sendfile: Sendfile | None = None
+    unknown_length: bool = False
+
+
+async def body_length(exchange: Exchange, request: Request, limits: Limits) -> tuple[int | None, bytes]:
     """(length of the request body, what of it was taken already); 411 if it is long and its length was not told."""
-    request = exchange.request
     if not request.has_body or request.content_length is not None:
         return (request.content_length or 0 if request.has_body else request.content_length), b""
     taken = bytearray()
@@ -64,140 +95,121 @@ class CgiCall:
     """One request.
 
     Args:
-        exchange: it, and its client.
-        name: of the upstream, for the log.
+        application: asked.
+        exchange: with the client.
+        request: what is asked for; after a rewrite that is not the one that the client sent.
         variables: of the request.
         taken: of its body, already.
-        timeouts: as configured.
-        limits: the server's bounds.
-        events: where to report.
     """
 
     def __init__(
         self,
+        application: Application,
         exchange: Exchange,
-        name: str,
+        request: Request,
         variables: Sequence[Variable],
         taken: bytes,
-        timeouts: ProxyTimeouts,
-        limits: Limits,
-        events: EventLog,
     ) -> None:
+        self._application = application
         self._exchange = exchange
-        self._name = name
+        self._request = request
         self._variables = variables
         self._taken = taken
-        self._timeouts = timeouts
-        self._limits = limits
-        self._events = events
+        self._timeouts = application.timeouts
         self._scope = trio.CancelScope()
         self._total_deadline = 0.0
         self._begun = False
-        self._answered = False
-        self._client_fault: Exception | None = None
+        self._upload_over = True
 
-    async def run(self, pool: Pool[CgiConnection]) -> Responded:
+    async def run(self, pool: Pool[CgiConnection]) -> Response | Rewritten | Responded:
         """Answer it over a connection of `pool`.
 
         Errors: Refusal, ClientDisconnected, BodyAborted.
         """
+        name = self._application.name
         self._total_deadline = self._scope.deadline = trio.current_time() + self._timeouts.total_seconds
+        head: CgiHead | None = None
         with self._scope:
             try:
-                await self._ask(pool)
+                head = await self._ask(pool)
             except PoolFull as fault:
-                raise Refusal(
-                    503, "The application is busy.", f"{self._name}: {fault}", ((b"retry-after", b"1"),)
-                ) from fault
+                raise Refusal(503, "The application is busy.", f"{name}: {fault}", ((b"retry-after", b"1"),)) from fault
             except ConnectFailed as fault:
                 raise self._broken(str(fault), 504 if fault.late else 502) from fault
             except UpstreamFault as fault:
                 raise self._broken(str(fault)) from fault
         if self._scope.cancelled_caught:
             raise self._broken("no answer in time", 504)
-        return RESPONDED
+        return RESPONDED if head is None else await self._instead(head)
+
+    async def _instead(self, head: CgiHead) -> Response | Rewritten:
+        """The answer for a head that names another one."""
+        request, sendfile = self._request, self._application.sendfile
+        if head.redirect:
+            return Rewritten(redirected(request, head.redirect), f"local redirect of {self._application.name}")
+        assert sendfile is not None
+        return await self._exchange.in_thread(lambda: sendfile.answer(request, head.status, head.fields))
 
     def _broken(self, detail: str, status: int = 502) -> Exception:
-        self._events.warning("upstream failed", upstream=self._name, why=detail)
+        name = self._application.name
+        self._application.events.warning("upstream failed", upstream=name, why=detail)
         if self._begun:
-            return BodyAborted(f"{self._name}: {detail}")
+            return BodyAborted(f"{name}: {detail}")
         public = "The application did not answer in time." if status == 504 else "The application can't be reached."
-        return Refusal(status, public, f"{self._name}: {detail}")
+        return Refusal(status, public, f"{name}: {detail}")
 
-    async def _ask(self, pool: Pool[CgiConnection]) -> None:
-        request = self._exchange.request
+    async def _ask(self, pool: Pool[CgiConnection]) -> CgiHead | None:
+        """None once the client has its answer, else the head that names another one."""
         connection, reused = await pool.acquire()
         try:
-            await self._ask_one(pool, connection)
+            return await self._ask_one(pool, connection)
         except UpstreamBroken as fault:
-            again = reused and not self._begun and not request.has_body
-            if not again or not (fault.unprocessed or (fault.unread and request.method in _SAFE)):
+            again = reused and not self._begun and not self._request.has_body
+            if not again or not (fault.unprocessed or (fault.unread and self._request.method in _SAFE)):
                 raise
             connection, _reused = await pool.acquire(fresh=True)
-            await self._ask_one(pool, connection)
+            return await self._ask_one(pool, connection)
 
-    async def _ask_one(self, pool: Pool[CgiConnection], connection: CgiConnection) -> None:
+    async def _ask_one(self, pool: Pool[CgiConnection], connection: CgiConnection) -> CgiHead | None:
+        request = self._request
         try:
             self._scope.deadline = self._within(self._timeouts.idle_seconds)
             await connection.begin(self._variables)
             if self._taken:
                 await connection.send(self._taken)
             self._scope.deadline = self._total_deadline
-            if self._exchange.request.content_length and self._exchange.request.has_body:
-                await self._answer_while_uploading(connection)
-            else:
-                await connection.finish()
-                await self._answer(connection)
+            if request.has_body and (request.content_length or self._application.unknown_length):
+                self._upload_over = False
+                return await answer_while_uploading(lambda: self._upload(connection), lambda: self._answer(connection))
+            await connection.finish()
+            return await self._answer(connection)
         finally:
             pool.release(connection, reusable=connection.reusable)
 
-    async def _answer_while_uploading(self, connection: CgiConnection) -> None:
-        fault: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upload, connection, nursery.cancel_scope)
-            try:
-                await self._answer(connection)
-            except Exception as error:
-                fault = error
-            nursery.cancel_scope.cancel()
-        if self._client_fault is not None and not self._answered:
-            raise self._client_fault
-        if fault is not None:
-            raise fault
-
-    async def _upload(self, connection: CgiConnection, both: trio.CancelScope) -> None:
-        exchange = self._exchange
-        left = exchange.request.content_length or 0
+    async def _upload(self, connection: CgiConnection) -> None:
         try:
-            while data := await exchange.receive():
-                left -= len(data)
-                if left < 0:
-                    raise Refusal(400, "The request body is longer than announced.")
-                with trio.move_on_after(self._timeouts.idle_seconds) as scope:
-                    await connection.send(data)
-                if scope.cancelled_caught:
-                    raise self._broken("it takes no more of the request body", 504)
-            if left:
-                raise Refusal(400, "The request body is shorter than announced.")
+            await pass_body(
+                self._exchange,
+                self._request.content_length,
+                connection.send,
+                self._timeouts.idle_seconds,
+                lambda: self._broken("it takes no more of the request body", 504),
+            )
             await connection.finish()
-        except UpstreamFault:
-            return  # the reading side sees the answer that was sent before, or why there is none
-        except Exception as error:
-            self._client_fault = error
-            both.cancel()
-            return
-        if not self._begun:
-            self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
+        finally:
+            self._upload_over = True
+            if not self._begun:
+                self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
 
     def _within(self, seconds: float) -> float:
         return min(self._total_deadline, trio.current_time() + seconds)
 
     async def _head(self, connection: CgiConnection) -> tuple[CgiHead, bytes]:
-        if not self._exchange.request.content_length:
+        if self._upload_over:
             self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
         buffer = bytearray()
         try:
-            while (split := split_head(buffer, self._limits)) is None:
+            while (split := split_head(buffer, self._application.limits)) is None:
                 data = await connection.receive()
                 if not data:
                     raise UpstreamBroken("the answer ended before its head did")
@@ -206,16 +218,21 @@ class CgiCall:
             raise UpstreamBroken(f"the head of the answer: {error}") from error
         return split
 
-    async def _answer(self, connection: CgiConnection) -> None:
-        exchange = self._exchange
+    async def _answer(self, connection: CgiConnection) -> CgiHead | None:
+        exchange, request = self._exchange, self._request
         head, data = await self._head(connection)
+        sendfile = self._application.sendfile
+        if head.redirect or (sendfile is not None and sendfile.names_a_file(head.fields)):
+            self._scope.deadline = self._within(self._timeouts.idle_seconds)
+            await self._drop_body(connection, len(data))
+            return head
         fields = tuple(head.fields)
-        if exchange.request.method == "HEAD" or head.status in BODYLESS_STATUSES:
+        if request.method == "HEAD" or head.status in BODYLESS_STATUSES:
             body = PUSHED_BODY if head.length is None and head.status not in BODYLESS_STATUSES else b""
             self._begun = True
             await exchange.respond(Response(head.status, fields, body, content_length=head.length))
-            self._answered = True
-            return
+            await self._after_the_answer(connection, len(data))
+            return None
         self._begun = True
         await exchange.begin(Response(head.status, fields, PUSHED_BODY, content_length=head.length))
         left = head.length
@@ -235,4 +252,39 @@ class CgiCall:
             raise UpstreamBroken("the answer is shorter than announced")
         self._scope.deadline = self._total_deadline
         await exchange.end()
-        self._answered = True
+        return None
+
+    async def _drop_body(self, connection: CgiConnection, size: int) -> None:
+        """Read a little of a body that nobody gets, so that a program can end and a kept connection stays of use."""
+        while size <= self._application.limits.upstream_buffer_bytes and (data := await connection.receive()):
+            size += len(data)
+
+    async def _after_the_answer(self, connection: CgiConnection, size: int) -> None:
+        """The client has its answer; what the application makes of this is nobody's affair any more."""
+        self._scope.deadline = inf
+        with trio.move_on_after(self._timeouts.idle_seconds), suppress(UpstreamFault):
+            await self._drop_body(connection, size)
+
+
+def redirected(request: Request, location: bytes) -> Request:
+    """The request that a local redirect leads to: a GET, or HEAD, of `location`, without a body.
+
+    Errors: Refusal 502 for a location that no client could ask for.
+    """
+    try:
+        target = parse_target(location.partition(b"#")[0])
+    except Refusal as refusal:
+        raise Refusal(502, "The application can't be reached.", f"local redirect: {refusal.detail}") from refusal
+    return Request(
+        "HEAD" if request.method == "HEAD" else "GET",
+        target.path,
+        Headers(field for field in request.headers.fields if field[0] not in _OF_THE_BODY),
+        peer=request.peer,
+        scheme=request.scheme,
+        authority=request.authority,
+        host=request.host,
+        target=location,
+        query=target.query,
+        http_version=request.http_version,
+        stream_id=request.stream_id,
+    )

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from securelight.files.safe_path import DocumentRoot
-from securelight.handlers.cgi_call import CgiCall, CgiConnection, body_length
+from securelight.handlers.cgi_call import Application, CgiCall, CgiConnection, body_length
 from securelight.model.errors import Refusal
 from securelight.pipeline.stage import Deferred
-from securelight.upstream.address import Address, Resolver, parse_address
+from securelight.upstream.address import Address, parse_address
 from securelight.upstream.cgi_variables import Script, find_script, variables_of
 from securelight.upstream.pool import Pool
-from securelight.upstream.stream import ByteStream, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from securelight.handlers.proxy_settings import ProxyConnections, ProxyTimeouts
     from securelight.model.request import Facts, Request
-    from securelight.pipeline.compile import BuildContext
+    from securelight.model.response import Response
     from securelight.pipeline.exchange import Exchange
-    from securelight.pipeline.stage import Handler, Responded
+    from securelight.pipeline.stage import Handler, Responded, Rewritten
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FRAMING = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "REQUEST_METHOD", "SCGI", "SERVER_PROTOCOL"})
+"""Variables that say where a request ends, or what it is: what the client sent stands behind them."""
 _HOST_AND_PORT = re.compile(r"[^/]+:[0-9]{1,5}")
 
 
@@ -41,18 +41,16 @@ def parse_upstream(upstream: str) -> Address:
     return parse_address(f"http://{upstream}")
 
 
-def common_faults(upstream: str, variables: Mapping[str, str]) -> list[str]:
-    """What is wrong with the settings that both have."""
+def variable_faults(variables: Mapping[str, str]) -> list[str]:
+    """What is wrong with the operator's own variables."""
     faults = []
-    try:
-        parse_upstream(upstream)
-    except ValueError as error:
-        faults.append(f"upstream: {error}")
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
             faults.append(f"variables: {name!r} is not the name of a variable")
         elif "\0" in value:
             faults.append(f"variables: the value of {name} has a zero byte in it")
+        elif name in _FRAMING:
+            faults.append(f"variables: {name} is what the client sent, and can't be set here")
         elif name == "HTTP_PROXY":
             faults.append("variables: HTTP_PROXY would send the application's own requests elsewhere")
     return faults
@@ -96,49 +94,38 @@ class ScriptFinder:
         return script
 
 
+class Finder(Protocol):
+    """Finds what answers a path."""
+
+    root: DocumentRoot | None
+    """Where it is in the file system; None for an application without files."""
+
+    def find(self, path: str) -> Script: ...  # noqa: D102 - see ScriptFinder
+
+
 def gateway(
-    upstream: str,
-    make: Callable[[ByteStream], CgiConnection],
-    finder: ScriptFinder,
-    timeouts: ProxyTimeouts,
-    connections: ProxyConnections,
-    variables: Mapping[str, str],
-    context: BuildContext,
+    application: Application, pool: Pool[CgiConnection], finder: Finder, variables: Mapping[str, str]
 ) -> Handler:
-    """The handler; `make` turns a connected stream into a connection of the protocol."""
-    resolver = Resolver(parse_upstream(upstream), connections.resolve_seconds)
-    limits = context.limits
-
-    async def open_connection() -> CgiConnection:
-        addresses = await resolver.addresses()
-        return make(await connect(addresses, timeouts.connect_seconds, limits.upstream_buffer_bytes))
-
-    pool: Pool[CgiConnection] = Pool(
-        open_connection,
-        maximum=connections.maximum,
-        idle_maximum=connections.idle,
-        idle_seconds=connections.idle_seconds,
-        queue=connections.queue,
-        queue_seconds=connections.queue_seconds,
-    )
-    context.services.append(IdleConnections(pool, connections.idle_seconds))
+    """The handler: finds the script, describes the request to it, and passes both bodies on."""
     root = b"" if finder.root is None else finder.root.path
+    limits = application.limits
 
-    async def run(exchange: Exchange) -> Responded:
-        request = exchange.request
+    async def run(request: Request, exchange: Exchange) -> Response | Rewritten | Responded:
         if finder.root is None:
             script = finder.find(request.path)
         else:
             script = await exchange.in_thread(lambda: finder.find(request.path))
-        length, taken = await body_length(exchange, limits)
+        if application.unknown_length:
+            length, taken = request.content_length, b""
+        else:
+            length, taken = await body_length(exchange, request, limits)
         described = variables_of(request, exchange.facts, script, root, length, variables)
-        call = CgiCall(exchange, upstream, described, taken, timeouts, limits, context.events)
-        return await call.run(pool)
+        return await CgiCall(application, exchange, request, described, taken).run(pool)
 
     def handle(request: Request, _facts: Facts) -> Deferred:
         if request.method in ("TRACE", "CONNECT"):
             raise Refusal(405, "The method is not allowed.", fields=((b"allow", b"GET, HEAD, POST, OPTIONS"),))
-        return Deferred(run)
+        return Deferred(lambda exchange: run(request, exchange))
 
     return handle
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from securelight.files.safe_path import DocumentRoot
-from securelight.handlers.cgi_route import ScriptFinder, common_faults, gateway
-from securelight.handlers.proxy_settings import ProxyConnections, ProxyTimeouts
+from securelight.handlers.cgi_route import ScriptFinder, gateway
+from securelight.handlers.cgi_settings import UpstreamConfig, back_end, common_faults
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.upstream.fastcgi_connection import FastCgiConnection
@@ -23,11 +21,9 @@ if TYPE_CHECKING:
     from securelight.pipeline.stage import Handler
 
 
-class FastcgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FastcgiConfig(UpstreamConfig, frozen=True, forbid_unknown_fields=True):
     """`fastcgi`: an application that speaks FastCGI, such as php-fpm."""
 
-    upstream: str
-    """Where it listens: `unix:/run/php/php-fpm.sock` or `127.0.0.1:9000`."""
     root: str = ""
     """The directory with the scripts; empty for an application that has none, which is given every path."""
     split: tuple[str, ...] = (".php",)
@@ -38,15 +34,11 @@ class FastcgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The script for every path that names none, such as `/index.php`; empty for 404."""
     follow_symlinks: bool = False
     """Let symbolic links lead out of the root."""
-    variables: dict[str, str] = {}
-    """More variables; they win over our own."""
-    timeouts: ProxyTimeouts = ProxyTimeouts()
-    connections: ProxyConnections = ProxyConnections()
 
 
 def check(settings: FastcgiConfig, base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
-    faults = common_faults(settings.upstream, settings.variables)
+    faults = common_faults(settings, base)
     if settings.root and not (base / settings.root).is_dir():
         faults.append(f"root {settings.root!r} is not a directory")
     if settings.fallback and not settings.root:
@@ -77,19 +69,8 @@ def build(settings: FastcgiConfig, context: BuildContext) -> Handler:
     if settings.root:
         root = DocumentRoot((context.base / settings.root).resolve(), follow_symlinks=settings.follow_symlinks)
     finder = ScriptFinder(root, settings.split, settings.index, settings.fallback, context.route_path)
-
-    def log(text: str) -> None:
-        context.events.warning("application error output", upstream=settings.upstream, text=text)
-
-    return gateway(
-        settings.upstream,
-        lambda stream: FastCgiConnection(stream, log),
-        finder,
-        settings.timeouts,
-        settings.connections,
-        settings.variables,
-        context,
-    )
+    application, pool = back_end(settings, FastCgiConnection, context)
+    return gateway(application, pool, finder, settings.variables)
 
 
 FEATURE = Feature(name="fastcgi", kind="handler", config_class=FastcgiConfig, build=build, check=check)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from securelight.handlers.cgi_route import ScriptFinder, common_faults, gateway
-from securelight.handlers.proxy_settings import ProxyConnections, ProxyTimeouts
+from securelight.handlers.cgi_route import ScriptFinder, gateway
+from securelight.handlers.cgi_settings import UpstreamConfig, back_end, common_faults
+from securelight.handlers.cgi_stream import OneRequestConnection
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import BuildContext, Feature
-from securelight.upstream.faults import UpstreamBroken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,23 +20,15 @@ if TYPE_CHECKING:
 
     from securelight.pipeline.stage import Handler
     from securelight.upstream.cgi_variables import Variable
-    from securelight.upstream.stream import ByteStream
 
 
-class ScgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScgiConfig(UpstreamConfig, frozen=True, forbid_unknown_fields=True):
     """`scgi`: an application that speaks SCGI."""
 
-    upstream: str
-    """Where it listens: `unix:/run/app.sock` or `127.0.0.1:4000`."""
-    variables: dict[str, str] = {}
-    """More variables; they win over our own."""
-    timeouts: ProxyTimeouts = ProxyTimeouts()
-    connections: ProxyConnections = ProxyConnections()
 
-
-def check(settings: ScgiConfig, _base: Path) -> Sequence[str]:
+def check(settings: ScgiConfig, base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
-    return common_faults(settings.upstream, settings.variables)
+    return common_faults(settings, base)
 
 
 def build(settings: ScgiConfig, context: BuildContext) -> Handler:
@@ -49,16 +39,8 @@ def build(settings: ScgiConfig, context: BuildContext) -> Handler:
     faults = check(settings, context.base)
     if faults:
         raise ConfigError(context.where, "; ".join(faults))
-    finder = ScriptFinder(None, (), "", "", context.route_path)
-    return gateway(
-        settings.upstream,
-        ScgiConnection,
-        finder,
-        settings.timeouts,
-        settings.connections,
-        settings.variables,
-        context,
-    )
+    application, pool = back_end(settings, lambda stream, _log: OneRequestConnection(stream, request_head), context)
+    return gateway(application, pool, ScriptFinder(None, (), "", "", context.route_path), settings.variables)
 
 
 def request_head(variables: Sequence[Variable]) -> bytes:
@@ -68,49 +50,6 @@ def request_head(variables: Sequence[Variable]) -> bytes:
     pairs = [(b"CONTENT_LENGTH", length), (b"SCGI", b"1"), *values.items()]
     text = b"".join(name + b"\0" + value + b"\0" for name, value in pairs)
     return b"%d:%s," % (len(text), text)
-
-
-class ScgiConnection:
-    """One connection. Implements handlers.cgi_call.CgiConnection.
-
-    Args:
-        stream: connected.
-    """
-
-    __slots__ = ("_stream",)
-    reusable = False
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-
-    async def begin(self, variables: Sequence[Variable]) -> None:
-        """Send the variables."""
-        await self.send(request_head(variables))
-
-    async def send(self, data: bytes) -> None:
-        """Send more of the body."""
-        try:
-            await self._stream.send(data)
-        except OSError as error:
-            raise UpstreamBroken(f"sending: {error}") from error
-
-    async def finish(self) -> None:
-        """The length has told already where the body ends."""
-
-    async def receive(self) -> bytes:
-        """More of the answer; b"" at the end of the connection."""
-        try:
-            return await self._stream.receive()
-        except OSError as error:
-            raise UpstreamBroken(f"receiving: {error}") from error
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has come that nobody asked for."""
-        return self._stream.is_quiet()
-
-    def close(self) -> None:
-        """Close it at once."""
-        self._stream.close()
 
 
 FEATURE = Feature(name="scgi", kind="handler", config_class=ScgiConfig, build=build, check=check)

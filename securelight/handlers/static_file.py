@@ -23,10 +23,9 @@ from urllib.parse import quote_from_bytes
 import msgspec
 
 from securelight.files.accept_encoding import IDENTITY, choose_coding
-from securelight.files.byte_range import parse_range
 from securelight.files.content_cache import REVALIDATE_SECONDS, CacheEntry
 from securelight.files.mime_types import content_type
-from securelight.files.preconditions import CONDITIONAL_NAMES, evaluate, range_applies
+from securelight.files.preconditions import CONDITIONAL_NAMES
 from securelight.files.representation import REPRESENTATION_OVERHEAD_BYTES, Representation
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.files.stored_file import StoredFile, identity_of, store
@@ -118,38 +117,13 @@ class _Resource(CacheEntry):
 
         Errors: Refusal 406, 412 and 416.
         """
-        headers = request.headers
         coding = IDENTITY
         if len(self.codings) > 1:
-            preferred = choose_coding(headers.get(b"accept-encoding"), self.codings)
+            preferred = choose_coding(request.headers.get(b"accept-encoding"), self.codings)
             if preferred is None:
                 raise Refusal(406, "The client accepts none of the content codings there are.", fields=(_VARY,))
             coding = preferred
-        chosen = self.representations[coding]
-        if headers.isdisjoint(CONDITIONAL_NAMES):
-            return chosen.whole(request.method)
-        stored = chosen.stored
-        status = evaluate(headers, stored.etag, stored.modified_seconds)
-        if status == 304:
-            return chosen.not_modified
-        if status == 412:
-            raise Refusal(412, "The file is not in the state that the request asks for.")
-        range_value = headers.get(b"range")
-        if (
-            range_value is not None
-            and request.method == "GET"
-            and range_applies(headers, stored.etag, stored.modified_seconds)
-        ):
-            ranges = parse_range(range_value, stored.size, ranges_limit)
-            if ranges:
-                return chosen.part(ranges)
-            if ranges is not None:
-                raise Refusal(
-                    416,
-                    f"The file has {stored.size} bytes.",
-                    fields=((b"content-range", b"bytes */%d" % stored.size),),
-                )
-        return chosen.whole(request.method)
+        return self.representations[coding].answer(request, ranges_limit)
 
 
 class StaticFiles:

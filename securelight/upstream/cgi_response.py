@@ -2,7 +2,8 @@
 
 Refused: heads without an end, larger or with more fields than the limits say, names and values that no field may have,
 two Status fields or lengths, statuses below 200, and heads that say nothing at all. A Location without a Status is a
-302 for the client, a local one too: redirects are not followed here.
+302 for the client, unless it is a local path and the only field: then the server itself is to answer with what is
+there (section 6.2.2).
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
 
 _END = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/(?:1\.[01]|2(?:\.0)?) (.*)")
+"""Programs give back the SERVER_PROTOCOL that they were told."""
+_STATUS_LINE_BYTES = 1024
+_LOCAL = re.compile(rb"/(?!/)[\x21-\x7e]*")
 _STATUS = re.compile(rb"([2-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
@@ -27,14 +32,49 @@ class CgiHead:
         status: 200 to 599.
         fields: without those of the framing, and without Status.
         length: announced; None without.
+        redirect: the path and query of a local redirect; empty for any other answer.
     """
 
-    __slots__ = ("fields", "length", "status")
+    __slots__ = ("fields", "length", "redirect", "status")
 
-    def __init__(self, status: int, fields: list[Field], length: int | None) -> None:
+    def __init__(self, status: int, fields: list[Field], length: int | None, redirect: bytes = b"") -> None:
         self.status = status
         self.fields = fields
         self.length = length
+        self.redirect = redirect
+
+
+class StatusLine:
+    """Makes a Status field of the line that begins a whole HTTP response, as programs write it that parse no header
+    (RFC 3875, section 5) and those behind uwsgi.
+
+    Attributes:
+        whole: the line has come; `feed` gives back what it gets.
+    """
+
+    __slots__ = ("_line", "whole")
+
+    def __init__(self) -> None:
+        self._line = b""
+        self.whole = False
+
+    def feed(self, data: bytes) -> bytes:
+        """`data` with the line replaced; b"" until it has come.
+
+        Errors: ValueError for what begins like no response.
+        """
+        if self.whole:
+            return data
+        self._line += data
+        line, end, rest = self._line.partition(b"\n")
+        if not end and len(line) <= _STATUS_LINE_BYTES:
+            return b""
+        match = _STATUS_LINE.fullmatch(line.removesuffix(b"\r"))
+        if match is None:
+            raise ValueError(f"the status line {line[:40]!r}")
+        self.whole = True
+        self._line = b""
+        return b"Status: " + match[1] + b"\r\n" + rest
 
 
 def split_head(data: bytes | bytearray, limits: Limits) -> tuple[CgiHead, bytes] | None:
@@ -79,5 +119,7 @@ def _parse(head: bytes, limits: Limits) -> CgiHead:
     if not status:
         if not location and not any(name == b"content-type" for name, _value in fields):
             raise ValueError("neither Content-Type nor Location nor Status")
+        if location and len(lines) == 1 and _LOCAL.fullmatch(location):
+            return CgiHead(302, fields, length, location)
         status = 302 if location else 200
     return CgiHead(status, fields, length)

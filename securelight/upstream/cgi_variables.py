@@ -50,20 +50,20 @@ class Script:
         self.path_info = path_info
 
 
-def find_script(root: DocumentRoot, path: str, suffixes: Sequence[str], prefix: str) -> Script | None:
+def find_script(root: DocumentRoot, path: str, suffixes: Sequence[str] | None, prefix: str) -> Script | None:
     """The script below `root` that `path` names: the first segment with one of `suffixes` ends its name.
 
     Args:
         root: where scripts are.
         path: normalised, without the route's prefix.
-        suffixes: such as `.php`.
+        suffixes: such as `.php`; None if every file is one.
         prefix: the route's, for SCRIPT_NAME.
 
     Returns: None for everything that is not a script, or can't be opened. Blocks: for a thread.
     """
     segments = path.split("/")
     for index, segment in enumerate(segments[:MAXIMUM_SEGMENTS]):
-        if segment.endswith(tuple(suffixes)) and segment not in suffixes:
+        if segment and (suffixes is None or (segment.endswith(tuple(suffixes)) and segment not in suffixes)):
             name = "/".join(segments[: index + 1])
             file = _real_file(root, name, suffixes)
             if file is not None:
@@ -72,7 +72,7 @@ def find_script(root: DocumentRoot, path: str, suffixes: Sequence[str], prefix: 
     return None
 
 
-def _real_file(root: DocumentRoot, name: str, suffixes: Sequence[str]) -> bytes | None:
+def _real_file(root: DocumentRoot, name: str, suffixes: Sequence[str] | None) -> bytes | None:
     relative = relative_path(name)
     if relative is None:
         return None
@@ -84,7 +84,7 @@ def _real_file(root: DocumentRoot, name: str, suffixes: Sequence[str]) -> bytes 
         real = os.readlink(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-    if not stat.S_ISREG(status.st_mode) or not real.endswith(tuple(suffixes)):
+    if not stat.S_ISREG(status.st_mode) or not (suffixes is None or real.endswith(tuple(suffixes))):
         return None
     return os.fsencode(real)
 

@@ -83,6 +83,13 @@ class Pool(Generic[C]):
         """Requests in the queue."""
         return len(self._waiters)
 
+    def take(self) -> C | None:
+        """A connection that was used before, as from `acquire`, if there is one and nobody waits for it."""
+        connection = None if self._waiters else self._take_idle()
+        if connection is not None:
+            self.active += 1
+        return connection
+
     async def acquire(self, *, fresh: bool = False) -> tuple[C, bool]:
         """A connection, and whether it was used before; give it back with `release`.
 
@@ -179,8 +186,12 @@ class Pool(Generic[C]):
             else:
                 connection.close()
 
+    def drop_idle(self) -> None:
+        """Close the idle ones."""
+        while self._idle:
+            self._idle.pop()[0].close()
+
     def close(self) -> None:
         """Close the idle ones, and keep none from now on."""
         self._closed = True
-        while self._idle:
-            self._idle.pop()[0].close()
+        self.drop_idle()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import struct
 import subprocess
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 import pytest
 
 from securelight.handlers.fastcgi import FEATURE, FastcgiConfig
+from tests.handlers.accepting import Accepting
 from tests.server.processes import wait_until
 from tests.wire.clients import Http1, Http2
 from tests.wire.server_process import ServerProcess, running, write_config
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -48,28 +48,15 @@ class RawApplication:
 
     def __init__(self, path: Path, answer: bytes) -> None:
         self._answer = answer
-        self.connections = 0
         self.requests: list[bytes] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(8)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.accepting = Accepting(path, self._serve)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            sock.settimeout(20)
-            with sock, contextlib.suppress(OSError):
-                while self._serve(sock):
-                    pass
+    def _serve(self, sock: socket.socket) -> None:
+        with sock.makefile("rb") as file:
+            while self._answer_one(sock, file):
+                pass
 
-    def _serve(self, sock: socket.socket) -> bool:
-        file = sock.makefile("rb")
+    def _answer_one(self, sock: socket.socket, file: BinaryIO) -> bool:
         seen = b""
         while True:
             header = file.read(8)
@@ -83,12 +70,6 @@ class RawApplication:
         sock.sendall(self._answer)
         return self._answer.endswith(END_RECORD)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(25)
-
 
 @pytest.fixture
 def answering(tmp_path: Path, certificates: TestCertificates) -> Iterator[Any]:
@@ -97,7 +78,7 @@ def answering(tmp_path: Path, certificates: TestCertificates) -> Iterator[Any]:
 
         def start(answer: bytes) -> tuple[ServerProcess, RawApplication]:
             application = RawApplication(tmp_path / "app.sock", answer)
-            stack.callback(application.close)
+            stack.callback(application.accepting.close)
             write_config(tmp_path, certificates, f'fastcgi.upstream = "unix:{tmp_path}/app.sock"')
             return stack.enter_context(running(tmp_path)), application
 
@@ -113,7 +94,7 @@ def test_a_connection_is_kept_and_what_is_said_on_the_way_is_logged(
         assert [client.request("GET", "/a").body for _ in range(3)] == [b"tide"] * 3
     finally:
         client.close()
-    assert application.connections == 1
+    assert application.accepting.connections == 1
     assert server.wait_for_event("application error output")["text"] == "a warning"
 
 
@@ -252,6 +233,11 @@ def test_what_php_logs_is_in_the_event_log(php: ServerProcess, certificates: Tes
         ({"split": ["php"]}, "must be a dot and a name"),
         ({"variables": {"A=B": "c"}}, "is not the name of a variable"),
         ({"variables": {"HTTP_PROXY": "c"}}, "HTTP_PROXY would send"),
+        ({"variables": {"CONTENT_LENGTH": "1"}}, "CONTENT_LENGTH is what the client sent"),
+        ({"spawn": {"command": ["/bin/true"]}}, "name either upstream"),
+        ({"upstream": ""}, "name either upstream"),
+        ({"upstream": "", "spawn": {"command": ["php-cgi"]}}, "is not the path of an executable file"),
+        ({"upstream": "", "spawn": {"command": ["/bin/true"], "minimum": 2}}, "minimum is more than"),
         ({"fallback": "/index.php"}, "with root only"),
     ],
 )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from securelight.handlers.scgi import FEATURE, ScgiConfig, request_head
+from tests.handlers.accepting import Accepting
 from tests.wire.clients import Http1, Http2
 from tests.wire.server_process import ServerProcess, running, write_config
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -26,6 +25,8 @@ ANSWERS = {
     b"/junk": b"junk\r\n\r\n",
     b"/nothing": b"",
     b"/split": b"Content-Type: a\rSet-Cookie: b\r\n\r\n",
+    b"/local": b"Location: /a?from=local\r\n\r\n",
+    b"/loop": b"Location: /loop\r\n\r\n",
 }
 
 
@@ -34,36 +35,20 @@ class Application:
 
     def __init__(self, path: Path) -> None:
         self.seen: list[list[bytes]] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(8)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.accepting = Accepting(path, self._serve)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            sock.settimeout(20)
-            with sock, contextlib.suppress(OSError), sock.makefile("rb") as file:
-                size = b""
-                while (digit := file.read(1)).isdigit():
-                    size += digit
-                parts = file.read(int(size)).split(b"\0")
-                assert file.read(1) == b","
-                variables = dict(zip(parts[::2], parts[1::2], strict=False))
-                self.seen.append(parts)
-                body = file.read(int(variables[b"CONTENT_LENGTH"]))
-                plain = b"Content-Type: text/plain\n\n%d" % len(body)
-                sock.sendall(ANSWERS.get(variables[b"PATH_INFO"], plain))
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(25)
+    def _serve(self, sock: socket.socket) -> None:
+        with sock.makefile("rb") as file:
+            size = b""
+            while (digit := file.read(1)).isdigit():
+                size += digit
+            parts = file.read(int(size)).split(b"\0")
+            assert file.read(1) == b","
+            variables = dict(zip(parts[::2], parts[1::2], strict=False))
+            self.seen.append(parts)
+            body = file.read(int(variables[b"CONTENT_LENGTH"]))
+        plain = b"Content-Type: text/plain\n\n%d" % len(body)
+        sock.sendall(ANSWERS.get(variables[b"PATH_INFO"], plain))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +57,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
     path = tmp_path_factory.getbasetemp() / "scgi.sock"
     made = Application(path)
     yield made
-    made.close()
+    made.accepting.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +100,20 @@ def test_a_broken_answer_never_looks_whole(
     try:
         found = client.request("GET", path)
         assert found.status in statuses if statuses else found.reset is not None
+    finally:
+        client.close()
+
+
+def test_local_redirects_are_followed_as_often_as_rewrites_may_be(
+    server: ServerProcess, application: Application, certificates: TestCertificates
+) -> None:
+    client = Http2(server.port, certificates.ca)
+    try:
+        found = client.request("POST", "/local", {"content-length": "3"}, b"abc")
+        assert (found.status, found.body) == (200, b"0")
+        before = len(application.seen)
+        assert client.request("GET", "/loop").status == 500
+        assert len(application.seen) - before == 11
     finally:
         client.close()
 
