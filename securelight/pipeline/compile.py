@@ -15,6 +15,7 @@ from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.model.status import error_response
 from securelight.pipeline.client_identity import client_identity
 from securelight.pipeline.conditions import compile_condition, depends_on_head_only
+from securelight.pipeline.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ class BuildContext:
         route_path: the prefix of the route that the feature is built for, `/` or without a trailing slash.
         services: append to it what has to run beside the requests.
         in_thread: for bodies that are made by blocking work; the worker sets it.
+        scoreboard: what the workers say of themselves.
         repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
             and the response alone, so that a handler of which the same is true may set `facts.basis`.
         upgrades: set it in the builder of a handler that grants upgrades (Exchange.upgrade); other handlers never see
@@ -86,6 +88,7 @@ class BuildContext:
     route_path: str = "/"
     services: list[Service] = field(default_factory=list)
     in_thread: InThread = _at_once
+    scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
     repeatable: bool = False
     upgrades: bool = False
     stages: list[Stage] = field(default_factory=list)

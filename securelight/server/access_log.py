@@ -14,6 +14,7 @@ import re
 import select
 import stat
 import time
+from collections import _count_elements  # type: ignore[attr-defined] # Counter.update without its way round in Python
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ import msgspec
 import trio
 
 from securelight.model.request import Facts, Request
+from securelight.server.reporter import Counters
 
 FLUSH_SECONDS = 0.5
 """How old a line may get before it is written."""
@@ -72,7 +74,7 @@ class AccessLog:
         form: `combined`, `json` or `off`.
     """
 
-    __slots__ = ("_backlog", "_date", "_descriptor", "_form", "_lines", "_regular", "_second", "dropped")
+    __slots__ = ("_backlog", "_date", "_descriptor", "_form", "_lines", "_regular", "_second", "counters", "dropped")
 
     def __init__(self, descriptor: int, form: Literal["combined", "json", "off"]) -> None:
         self._form = form if descriptor >= 0 else "off"
@@ -80,6 +82,8 @@ class AccessLog:
         self._backlog = b""
         self._second = -1
         self._date = ""
+        self.counters: Counters | None = None
+        """What is counted of each request, where something shows it."""
         self.dropped = 0
         """Lines lost because nobody read the pipe."""
         self.reopen(descriptor)
@@ -95,6 +99,8 @@ class AccessLog:
 
     def record(self, request: Request, facts: Facts, status: int, sent_bytes: int, started: float) -> None:
         """Note a finished request. `started` is time.monotonic() at its head; `sent_bytes` of its response body."""
+        if self.counters is not None:
+            self.counters.count(status, sent_bytes, time.monotonic() - started)
         if self._form == "off":
             return
         second = int(time.time())
@@ -131,6 +137,8 @@ class AccessLog:
 
     def record_repeated(self, client_address: str, lines: Sequence[str]) -> None:
         """Note requests from there that nobody is named for and that end now, by what `repeated` gave for them."""
+        if self.counters is not None:
+            _count_elements(self.counters.repeated, lines)
         if self._form == "off":
             return
         second = int(time.time())
@@ -178,6 +186,8 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what there is, as far as it can be written without waiting."""
+        if self.counters is not None:
+            self.counters.settle()
         if self._descriptor < 0:
             return
         data = self._backlog + "".join(self._lines).encode("utf-8", "backslashreplace")

@@ -94,6 +94,14 @@ class Connection(Turns):
         """When the client was last heard."""
         return self._active_at
 
+    @property
+    def occupation(self) -> tuple[str, int]:
+        """(protocol, empty before there is one; requests on their way)."""
+        session = self._session
+        if session is None:
+            return "", 0
+        return session.peer.tls.alpn or "http/1.1", len(session.streams) + len(session.senders)
+
     def announce_shutdown(self) -> None:
         """Say that the connection will end; requests that are on their way are still served. `goodbye` follows."""
         if self._session is not None and self._session.adapter is not None and not self._closing_since:

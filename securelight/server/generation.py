@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from securelight.config.schema import Config, ListenConfig
 from securelight.pipeline.compile import Feature
+from securelight.pipeline.scoreboard import Scoreboard
 from securelight.server import channel, signals, worker
 from securelight.server.log_file import close_log
 from securelight.tls.identity import IdentityTable
@@ -46,6 +47,8 @@ class WorkerProcess:
     ready: bool = False
     leaving: bool = False
     """It was told by somebody else to end, and its successor is on the list."""
+    slot: int = -1
+    """On the scoreboard."""
 
 
 class Generation:
@@ -55,6 +58,9 @@ class Generation:
         config, features, listens, identities: what they serve.
         watcher: of the certificate files behind `identities`.
         log_descriptor: the access log; owned from now on.
+
+    Attributes:
+        scoreboard: where workers show their reports; the supervisor's.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Generation:
         self.draining = False
         self.failure = ""
         """Why a worker could not start; ends the generation if it was never complete."""
+        self.scoreboard = Scoreboard(1)
         self._features = features
         self._restarts: list[tuple[float, int]] = []
         self._deaths = [0] * (config.server.workers + 1)
@@ -98,8 +105,16 @@ class Generation:
     def _fork(self, number: int, leave_supervisor: Callable[[], None]) -> WorkerProcess:
         ours, theirs = channel.make_pair()
         task = worker.WorkerTask(
-            self.config, self._features, self.listens, self.identities, self.log_descriptor, theirs, number
+            self.config,
+            self._features,
+            self.listens,
+            self.identities,
+            self.log_descriptor,
+            theirs,
+            number,
+            self.scoreboard,
         )
+        slot = self.scoreboard.claim()
         with contextlib.suppress(OSError):  # whoever reads them has gone
             sys.stdout.flush()
             sys.stderr.flush()
@@ -109,15 +124,18 @@ class Generation:
             with signals.held():
                 process_id = os.fork()
                 if process_id == 0:
+                    self.scoreboard.slot = slot
                     self._become_worker(task, ours, leave_supervisor)
         except OSError:
             ours.close()
+            self.scoreboard.free(slot)
             raise
         finally:
             gc.unfreeze()
             theirs.close()
         now = time.monotonic()
-        started = WorkerProcess(number, process_id, ours, now, now + self.config.server.limits.worker_start_seconds)
+        kill_at = now + self.config.server.limits.worker_start_seconds
+        started = WorkerProcess(number, process_id, ours, now, kill_at, slot=slot)
         self.workers[process_id] = started
         return started
 

@@ -43,6 +43,8 @@ class Listener:
         self._make_service = make_service
         self._service: Service | None = None
         self._accepting = False
+        self.accepted = 0
+        """Connections so far."""
         self.scheduled = False
         self._draining_since = 0.0
         self.ended = trio.Event()
@@ -113,6 +115,10 @@ class Listener:
         """How many are open."""
         return len(self._service.connections) if self._service is not None else 0
 
+    def open_connections(self) -> list[tuple[str, int]]:
+        """(protocol, requests on their way) of each."""
+        return [] if self._service is None else [one.occupation for one in self._service.connections]
+
     def on_ready(self, _mask: int) -> None:
         """See server.reactor.Stepped: accept."""
         assert self._service is not None
@@ -135,6 +141,7 @@ class Listener:
                     self._pause()
                     return False
                 continue  # the client was gone before we came to it
+            self.accepted += 1
             sock.setblocking(False)
             connection = Connection(service, sock, Peer(address[0], address[1], *sock.getsockname()[:2]))
             # The ClientHello is often there already; without this the next poll would say so.

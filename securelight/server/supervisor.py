@@ -28,6 +28,7 @@ from securelight.server.control import ControlClient
 from securelight.server.event_log import event_log
 from securelight.server.generation import Generation, WorkerProcess, kill
 from securelight.server.log_file import STANDARD_OUTPUT, open_log
+from securelight.server.own_report import OwnReport
 from securelight.server.preparation import prepare
 from securelight.server.signals import Signals, has_terminal
 from securelight.server.sockets import BoundSockets
@@ -87,6 +88,7 @@ class Supervisor:
         self._failure = ""
         self._watch_at = 0.0
         self._renew_at = 0.0
+        self._report = OwnReport()
         self._outdated = False
         """The contexts judge client certificates by what no longer holds."""
 
@@ -145,6 +147,7 @@ class Supervisor:
 
     def _begin(self, generation: Generation) -> None:
         self._next = generation
+        generation.scoreboard = self._report.board
         try:
             generation.start(lambda: self._leave_to(generation))
         except OSError as error:
@@ -295,6 +298,7 @@ class Supervisor:
             self._events.error("no worker can be started, trying again", why=error.strerror)
         if now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
+            self._report.look(current.watcher.expiry, now)
             changes = current.watcher.check()
             for pair in changes.pairs:
                 self._take_over(current, pair)
@@ -351,6 +355,7 @@ class Supervisor:
             pass  # its last words
         self._unfollow(one)
         generation.died(one, time.monotonic())
+        self._report.worker_ended(one.slot)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         if generation is self._next:
             self._next_failed(generation, generation.failure or f"worker {one.number} {how} before it was ready")

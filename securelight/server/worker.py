@@ -13,7 +13,7 @@ import pwd
 import signal
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import trio
@@ -22,6 +22,7 @@ from securelight.config.schema import Config, ListenConfig
 from securelight.files.content_cache import ContentCache
 from securelight.model.errors import ConfigError, SecurelightError
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
+from securelight.pipeline.scoreboard import Scoreboard
 from securelight.protocol.engine import choose
 from securelight.server import channel, signals
 from securelight.server.access_log import AccessLog
@@ -32,6 +33,7 @@ from securelight.server.listener import Listener
 from securelight.server.log_file import close_log
 from securelight.server.plain_http import redirecting_sites
 from securelight.server.reactor import Reactor
+from securelight.server.reporter import Counters, Reporter
 from securelight.server.service import Service
 from securelight.server.stream_runners import StreamRunners
 from securelight.tls.identity import IdentityTable
@@ -54,6 +56,7 @@ class WorkerTask:
         log_descriptor: the access log, -1 for none.
         end: the worker's end of the channel.
         number: of the worker, from 1, for the log.
+        scoreboard: with the worker's own slot.
     """
 
     config: Config
@@ -63,6 +66,7 @@ class WorkerTask:
     log_descriptor: int
     end: socket.socket
     number: int
+    scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
 
 
 def main(task: WorkerTask) -> NoReturn:
@@ -138,9 +142,19 @@ class Worker:
         self._starting = trio.CancelScope()
         self._serve_told = trio.Event()
         self._drain = trio.Event()
-        context = BuildContext(self._limits, ContentCache(self._limits), self._events, in_thread=self._in_thread)
+        context = BuildContext(
+            self._limits,
+            ContentCache(self._limits),
+            self._events,
+            in_thread=self._in_thread,
+            scoreboard=task.scoreboard,
+        )
         self._sites = compile_sites(task.config, task.features, context)
         self._side_services = context.services
+        self._listeners: Sequence[Listener] = ()
+        self._content_cache = context.content_cache
+        if task.scoreboard.wanted:
+            self._access_log.counters = Counters()
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(function, limiter=self._threads)
@@ -154,6 +168,8 @@ class Worker:
             nursery.start_soon(self._access_log.run)
             nursery.start_soon(self._follow_supervisor)
             nursery.start_soon(self._follow_signals)
+            if self._access_log.counters is not None:
+                nursery.start_soon(self._report, self._access_log.counters)
             with self._starting:
                 for service in self._side_services:
                     await nursery.start(self._run_side_service, service)
@@ -164,13 +180,18 @@ class Worker:
             nursery.cancel_scope.cancel()
 
     async def _serve(self) -> None:
-        listeners = [
+        self._listeners = listeners = [
             Listener(sock, self._service_maker(listen, sock.getsockname()[1])) for listen, sock in self._task.listens
         ]
         async with trio.open_nursery() as serving:
             for listener in listeners:
                 serving.start_soon(listener.run)
             serving.start_soon(self._stop_when_told, listeners, serving.cancel_scope)
+
+    async def _report(self, counters: Counters) -> None:
+        task = self._task
+        reporter = Reporter(task.scoreboard, task.number, counters, lambda: self._listeners, self._side_services)
+        await reporter.run(self._fence, self._content_cache, self._threads)
 
     async def _run_side_service(
         self, service: SideService, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -214,6 +235,7 @@ class Worker:
         serving.cancel()
 
     def _begin_drain(self) -> None:
+        self._task.scoreboard.draining = True
         self._drain.set()
         self._starting.cancel()
 

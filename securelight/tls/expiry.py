@@ -44,6 +44,11 @@ class ExpiryWatch:
         self._files = tuple(dict.fromkeys(files))
         self._due = 0.0
 
+    def ends(self) -> list[tuple[Path, datetime]]:
+        """When each of the certificates ends, as far as they can be read."""
+        found = [(file, _not_after(file)) for file in self._files]
+        return [(file, not_after) for file, not_after in found if not_after is not None]
+
     def check(self, now: float) -> list[Expiring]:
         """What is to be told at the time.time() `now`; nothing if that was done less than a day ago. What cannot be
         read is none of our business: whoever loads it says so."""

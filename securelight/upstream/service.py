@@ -48,7 +48,7 @@ class UpstreamService:
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], checks: CheckRules, idle_seconds: float) -> None:
-        self._endpoints = endpoints
+        self._endpoints = self.endpoints = endpoints
         self._checks = checks
         self._idle_seconds = idle_seconds
 
