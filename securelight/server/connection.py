@@ -198,6 +198,7 @@ class Connection(Turns):
         due = now + _check_seconds(limits)
         if self._too_slow_a_reader(now):
             self._service.fence.count("client reads too slowly", self._peer.address)
+            self._transport.abort()
             self.close()
             return 0
         if check_paces(session, now) or self._transport.pending is not None:
