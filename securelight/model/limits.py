@@ -25,6 +25,20 @@ class Limits:
         "memory: about 40 kB each; beyond it, accepting waits",
         "nginx 512, lighttpd fds/2",
     )
+    connections_per_address: int = _limit(
+        2_048,
+        "connections a worker",
+        "one client does not take all of `connections`; IPv6 by /64, trusted proxies exempt; closed at once. Homes and "
+        "offices behind one address need tens, carriers' NATs hundreds",
+        "none by default",
+    )
+    handshakes_per_address: int = _limit(
+        1_024,
+        "connections a worker",
+        "of those, still in the handshake: each holds up to 70 kB; closed at once. A whole office that comes back after "
+        "a restart has hundreds",
+        "none by default",
+    )
     accepts_per_turn: int = _limit(16, "accepts", "a flood of new clients does not starve those that are connected")
     # TLS
     client_hello_bytes: int = _limit(

@@ -28,7 +28,13 @@ _BUSY_CHECK_SECONDS = 5.0
 
 def _check_seconds(limits: Limits) -> float:
     """How long a connection may go without a look at its deadlines, so that short limits are kept too."""
-    return min(_CHECK_SECONDS, limits.body_grace_seconds, limits.write_stall_seconds)
+    return min(
+        _CHECK_SECONDS,
+        limits.request_head_seconds,
+        limits.idle_seconds,
+        limits.body_grace_seconds,
+        limits.write_stall_seconds,
+    )
 
 
 class Connection(Turns):
@@ -37,14 +43,15 @@ class Connection(Turns):
     Args:
         service: what it shares with the others of its listener.
         sock: connected, non-blocking; owned from now on.
-        peer: who is at the other end; its TLS facts come with the handshake.
+        peer: who is at the other end, admitted by service.addresses; its TLS facts come with the handshake.
     """
 
-    __slots__ = ("_drained_bytes", "_pace", "_peer")
+    __slots__ = ("_counted_address", "_drained_bytes", "_pace", "_peer")
 
     def __init__(self, service: Service, sock: socket.socket, peer: Peer) -> None:
         super().__init__(service, sock, peer)
         self._peer = peer
+        self._counted_address = peer.address
         self._pace: Pace | None = None
         self._drained_bytes = 0
         service.connections.add(self)
@@ -61,6 +68,7 @@ class Connection(Turns):
                 self._end()
             return False
         self._opening = None
+        service.addresses.opened(self._counted_address)
         self._active_at = monotonic()
         encrypted = self._transport.session is not None
         adapter = opening.adapter(self._transport)
@@ -145,6 +153,7 @@ class Connection(Turns):
         service = self._service
         service.reactor.unregister(self._descriptor)
         service.connections.discard(self)
+        service.addresses.release(self._counted_address, opening=self._opening is not None)
         self._opening = None
         self._transport.close()
         if self._session is not None:

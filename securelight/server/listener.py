@@ -10,6 +10,7 @@ import errno
 import select
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -21,6 +22,8 @@ from securelight.server.reactor import Reactor, Stepped
 from securelight.server.service import Service
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+TELL_SECONDS = 1.0
+"""How often the log hears of connections that were refused for their address: it is not to be flooded with them."""
 PAUSE_SECONDS = 0.1
 """How long accepting pauses when something has run out (Trio's own figure)."""
 LAST_CALL_SECONDS = 1.0
@@ -47,6 +50,10 @@ class Listener:
         """Connections so far."""
         self.scheduled = False
         self._draining_since = 0.0
+        self._refused: Counter[str] = Counter()
+        """Connections since they were last told of, by reason."""
+        self._refused_address = ""
+        self._refused_told = 0.0
         self.ended = trio.Event()
         """Set once a drain has let the last connection go."""
 
@@ -75,6 +82,9 @@ class Listener:
             await trio.sleep(PAUSE_SECONDS)
             service = self._service
             assert service is not None
+            if self._refused and (now := time.monotonic()) - self._refused_told >= TELL_SECONDS:
+                self._refused_told = now
+                self._tell_refused(service)
             if service.draining:
                 self._say_goodbye(service)
             elif not self._accepting and len(service.connections) < service.limits.connections:
@@ -110,6 +120,12 @@ class Listener:
         if not service.connections:
             self.ended.set()
 
+    def _tell_refused(self, service: Service) -> None:
+        for why, connections in self._refused.items():
+            service.fence.counts[why] += connections
+            service.fence.events.info(why, peer=self._refused_address, connections=connections)
+        self._refused.clear()
+
     @property
     def connections(self) -> int:
         """How many are open."""
@@ -142,6 +158,11 @@ class Listener:
                     return False
                 continue  # the client was gone before we came to it
             self.accepted += 1
+            if why := service.addresses.admit(address[0]):
+                sock.close()
+                self._refused[why] += 1
+                self._refused_address = address[0]
+                continue
             sock.setblocking(False)
             connection = Connection(service, sock, Peer(address[0], address[1], *sock.getsockname()[:2]))
             # The ClientHello is often there already; without this the next poll would say so.

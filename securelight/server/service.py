@@ -11,6 +11,7 @@ from securelight.model.limits import Limits
 from securelight.pipeline.compile import CompiledSites
 from securelight.protocol.engine import Engines
 from securelight.server.access_log import AccessLog
+from securelight.server.address_limits import AddressLimits
 from securelight.server.deadlines import Wheel
 from securelight.server.fence import Fence
 from securelight.server.reactor import Reactor
@@ -32,6 +33,7 @@ class Service:
         engines: the protocol adapters.
         identities: TLS contexts by name; None on a plain HTTP port.
         access_log, fence, reactor, wheel, nursery, runners, threads: see their modules.
+        addresses: what each client address has open, over all listeners of the worker.
         connections: those that are open.
     """
 
@@ -47,6 +49,7 @@ class Service:
     nursery: trio.Nursery
     runners: StreamRunners
     threads: trio.CapacityLimiter
+    addresses: AddressLimits
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
     """No new connections; each connection ends with its open requests."""

@@ -21,11 +21,13 @@ import trio
 from securelight.config.schema import Config, ListenConfig
 from securelight.files.content_cache import ContentCache
 from securelight.model.errors import ConfigError, SecurelightError
+from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.protocol.engine import choose
 from securelight.server import channel, signals
 from securelight.server.access_log import AccessLog
+from securelight.server.address_limits import AddressLimits
 from securelight.server.deadlines import Wheel
 from securelight.server.event_log import event_log
 from securelight.server.fence import Fence
@@ -139,6 +141,8 @@ class Worker:
         self._access_log = AccessLog(task.log_descriptor, task.config.server.access_log.format)
         self._engines = choose(task.config.server.engine)
         self._threads = trio.CapacityLimiter(self._limits.worker_threads)
+        trusted = dict.fromkeys(text for site in task.config.sites for text in site.trusted_proxies)
+        self._addresses = AddressLimits(self._limits, TrustedProxies(parse_networks(tuple(trusted))))
         self._starting = trio.CancelScope()
         self._serve_told = trio.Event()
         self._drain = trio.Event()
@@ -216,6 +220,7 @@ class Worker:
                 nursery=nursery,
                 runners=StreamRunners(nursery, self._fence, reactor),
                 threads=self._threads,
+                addresses=self._addresses,
             )
 
         return make
