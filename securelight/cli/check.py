@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from securelight.cli.certificate_checks import check_certificates
+from securelight.cli.explain_request import Asked, explain
 from securelight.cli.main import COMMANDS
 from securelight.config.environment import place_of, unknown_variables
 from securelight.config.explain import schema_json
@@ -39,6 +40,7 @@ Examples:
   securelight check -c /etc/securelight     every *.toml of a folder
   securelight check --json                  for scripts
   securelight check --schema > schema.json  a JSON Schema, for editors
+  securelight check --explain https://localhost/a -H 'Accept: text/html' --from 192.0.2.1
 
 \b
 Exit codes:
@@ -180,8 +182,22 @@ def _print_json(findings: Findings) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, on stdout.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of configuration files, and check nothing.")
+@click.option("--explain", "url", metavar="URL", help="Tell which site, route and rules a request meets.")
+@click.option("-H", "--header", "headers", multiple=True, help="With --explain: a field of the request.")
+@click.option("--from", "address", default="127.0.0.1", help="With --explain: the client's address.")
+@click.option("--method", default="GET", help="With --explain: the request's method.")
 @click.pass_context
-def command(ctx: click.Context, path: Path, *, as_json: bool, schema: bool) -> None:
+def command(
+    ctx: click.Context,
+    path: Path,
+    *,
+    as_json: bool,
+    schema: bool,
+    url: str | None,
+    headers: tuple[str, ...],
+    address: str,
+    method: str,
+) -> None:
     """Check a configuration: every fault at once, certificates and keys too.
 
     Nothing is started or changed. Each fault is one line: the file, the key in it, what is wrong, and what would
@@ -191,6 +207,10 @@ def command(ctx: click.Context, path: Path, *, as_json: bool, schema: bool) -> N
         click.echo(json.dumps(schema_json(FEATURES), indent=2))
         return
     findings = examine(path, os.environ)
+    if url is not None and not findings.faults:
+        for line in explain(findings.config, Asked(url, headers, address, method)):
+            click.echo(line)
+        return
     if as_json:
         _print_json(findings)
     else:

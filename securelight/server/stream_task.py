@@ -213,7 +213,7 @@ class Stream:
             response = outcome.route.filtered(outcome.request, self.facts, response)
         if type(response.body) is bytes and not self.gone:
             self.begun = True
-            self._session.answer(self.request, self.facts, response, self.started)
+            self._session.answer(self.received, self.facts, response, self.started)
             self._finish()
         else:
             await self._answer(response)
