@@ -37,7 +37,7 @@ _PSEUDO_VALUES = {
     b":scheme": re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*"),
     b":authority": _AUTHORITY_BYTES,
     b":path": re.compile(rb"[\x21-\x7e\x80-\xff]+"),
-    b":protocol": _TOKEN,
+    b":protocol": re.compile(_TOKEN.pattern + rb"(?:/" + _TOKEN.pattern + rb")?"),
 }
 """What costs the stream; what is wrong beyond it (bytes of a target, a bad port) is answered with 400."""
 
