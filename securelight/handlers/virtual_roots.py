@@ -50,7 +50,7 @@ def pattern_faults(root: str, prefix: str, base: Path) -> list[str]:
         for key, text in (("root", root), ("prefix", prefix))
         if set(_NAME.sub("", text)) & set("{}")
     ]
-    if ".." in root.split("/"):
+    if ".." in root.partition("{")[2].split("/"):
         faults.append(f"root {root!r} has .. in it; name the folder itself")
     fixed = os.path.dirname(root.partition("{")[0])
     if is_pattern(root) and not (base / fixed).is_dir():
