@@ -17,7 +17,7 @@ from securelight.upstream.spawner import Spawner, SpawnRules
 from securelight.upstream.stream import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from securelight.pipeline.compile import BuildContext
@@ -108,15 +108,13 @@ def back_end(
     timeouts, rules, limits, events = settings.timeouts, settings.connections, context.limits, context.events
     spawn = settings.spawn
     name = settings.upstream if spawn is None else spawn.command[0]
+    open_stream: Callable[[float, int], Awaitable[ByteStream]]
 
     def log(text: str) -> None:
         events.warning("application error output", upstream=name, text=text)
 
     async def open_connection() -> CgiConnection:
-        seconds, receive_bytes = timeouts.connect_seconds, limits.upstream_buffer_bytes
-        if spawner is not None:
-            return make(await spawner.connect(seconds, receive_bytes), log)
-        return make(await connect(await resolver.addresses(), seconds, receive_bytes), log)
+        return make(await open_stream(timeouts.connect_seconds, limits.upstream_buffer_bytes), log)
 
     pool: Pool[CgiConnection] = Pool(
         open_connection,
@@ -126,16 +124,26 @@ def back_end(
         queue=rules.queue,
         queue_seconds=rules.queue_seconds,
     )
-    resolver = Resolver(parse_upstream(settings.upstream or "unix:/"), rules.resolve_seconds)
-    spawner: Spawner | None = None
-    if spawn is not None:
+    if spawn is None:
+        open_stream = _connector(settings)
+    else:
         requests = spawn.requests
         spawn_rules = _spawn_rules(spawn, context.base)
         spawner = Spawner(spawn_rules, events.warning, lambda: -(-pool.active // requests), pool.drop_idle)
         context.services.append(spawner)
+        open_stream = spawner.connect
     context.services.append(IdleConnections(pool, rules.idle_seconds))
     sendfile = make_sendfile(settings.sendfile, context.base, limits, events)
     return Application(name, timeouts, limits, events, sendfile), pool
+
+
+def _connector(settings: UpstreamConfig) -> Callable[[float, int], Awaitable[ByteStream]]:
+    resolver = Resolver(parse_upstream(settings.upstream), settings.connections.resolve_seconds)
+
+    async def open_stream(seconds: float, receive_bytes: int) -> ByteStream:
+        return await connect(await resolver.addresses(), seconds, receive_bytes)
+
+    return open_stream
 
 
 def _spawn_rules(spawn: SpawnConfig, base: Path) -> SpawnRules:
