@@ -10,17 +10,17 @@ section 9.2.2); and only as often as the route's budget allows, so that a failin
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
+from securelight.handlers.both_ways import answer_while_uploading, pass_body
 from securelight.handlers.proxy_fields import response_fields, upstream_target, with_own_location
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.stage import RESPONDED
-from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamFault
+from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamLate
 
 if TYPE_CHECKING:
     from securelight.handlers.proxy_route import ProxyRoute
@@ -49,8 +49,8 @@ class ProxyCall:
     """
 
     __slots__ = (
-        "_answered", "_answering", "_begun", "_body_taken", "_client_fault", "_continue", "_endpoint", "_exchange",
-        "_route", "_scope", "_total_deadline", "_upload_over",
+        "_answering", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_route", "_total_deadline",
+        "_upload_over",
     )  # fmt: skip
 
     def __init__(self, route: ProxyRoute, exchange: Exchange) -> None:
@@ -59,13 +59,10 @@ class ProxyCall:
         self._body_taken = False
         self._begun = False
         self._answering = False
-        self._answered = False
         self._upload_over = True
-        self._client_fault: Exception | None = None
         self._continue: trio.Event | None = None
         self._endpoint: Endpoint | None = None
-        self._total_deadline = inf
-        self._scope = trio.CancelScope()
+        self._total_deadline = 0.0
 
     async def run(self) -> Responded:
         """Answer it.
@@ -73,14 +70,7 @@ class ProxyCall:
         Errors: Refusal, ClientDisconnected, BodyAborted.
         """
         self._total_deadline = trio.current_time() + self._route.timeouts.total_seconds
-        self._scope.deadline = self._total_deadline
-        with self._scope:
-            await self._ask()
-        if self._scope.cancelled_caught:
-            endpoint = self._endpoint
-            if endpoint is not None:
-                self._route.failed(endpoint, "no answer in time")
-            raise self._broken("the upstream did not answer in time", 504)
+        await self._ask()
         return RESPONDED
 
     def _broken(self, detail: str, status: int = 502) -> Exception:
@@ -96,15 +86,18 @@ class ProxyCall:
         route = self._route
         tried: list[Endpoint] = []
         pause = FIRST_PAUSE_SECONDS
-        give_up_at = trio.current_time() + route.try_seconds
+        give_up_at = self._total_deadline - route.timeouts.total_seconds + route.try_seconds
         retries = 0
         fresh = False
         route.budget.earn()
         while True:
             endpoint = route.choose(self._exchange.request, self._exchange.facts, tried)
             self._endpoint = endpoint
+            reused = True
             try:
-                upstream, reused = await endpoint.acquire(fresh=fresh)
+                upstream = None if fresh else endpoint.take()
+                if upstream is None:
+                    upstream, reused = await endpoint.acquire(fresh=fresh)
             except PoolFull as fault:
                 tried.append(endpoint)
                 if len(tried) < route.size:
@@ -128,6 +121,9 @@ class ProxyCall:
                     await self._ask_one(endpoint, upstream)
                 finally:
                     endpoint.release(upstream)
+            except UpstreamLate as fault:
+                route.failed(endpoint, "no answer in time")
+                raise self._broken("the upstream did not answer in time", 504) from fault
             except UpstreamBroken as fault:
                 if not reused and not fault.unprocessed:
                     route.failed(endpoint, str(fault))
@@ -169,57 +165,27 @@ class ProxyCall:
             fields.append((b"expect", b"100-continue"))
             self._continue = trio.Event()
         await upstream.send_head(request.method, target, fields, length=length, has_body=True)
-        await self._answer_while_uploading(upstream)
-
-    async def _answer_while_uploading(self, upstream: UpstreamExchange) -> None:
-        fault: Exception | None = None
         self._upload_over = False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upload, upstream, nursery.cancel_scope)
-            try:
-                await self._answer(upstream)
-            except Exception as error:
-                fault = error
-            nursery.cancel_scope.cancel()
-        if self._client_fault is not None and not self._answered:
-            raise self._client_fault
-        if fault is not None:
-            raise fault
+        await answer_while_uploading(lambda: self._upload(upstream), lambda: self._answer(upstream))
 
-    async def _upload(self, upstream: UpstreamExchange, both: trio.CancelScope) -> None:
+    async def _upload(self, upstream: UpstreamExchange) -> None:
         """Pass the request body on. A server that takes no more of it may still answer."""
         if self._continue is not None:
             with trio.move_on_after(CONTINUE_SECONDS):
                 await self._continue.wait()
         exchange = self._exchange
-        idle_seconds = self._route.timeouts.idle_seconds
-        left = exchange.request.content_length
-        try:
-            while True:
-                self._body_taken = True
-                data = await exchange.receive()
-                if not data:
-                    break
-                if left is not None:
-                    left -= len(data)
-                    if left < 0:
-                        raise Refusal(400, "The request body is longer than announced.")
-                with trio.move_on_after(idle_seconds) as scope:
-                    await upstream.send(data)
-                if scope.cancelled_caught:
-                    raise self._broken("it takes no more of the request body", 504)
-            if left:
-                raise Refusal(400, "The request body is shorter than announced.")
-            await upstream.finish(exchange.trailers())
-        except UpstreamFault:
-            pass  # the reading side sees the answer that was sent before, or why there is none
-        except Exception as error:
-            self._client_fault = error
-            both.cancel()
-            return
+        self._body_taken = True
+        await pass_body(
+            exchange,
+            exchange.request.content_length,
+            upstream.send,
+            self._route.timeouts.idle_seconds,
+            lambda: self._broken("it takes no more of the request body", 504),
+        )
+        await upstream.finish(exchange.trailers())
         self._upload_over = True
         if not self._answering:
-            self._scope.deadline = self._within(self._route.timeouts.first_byte_seconds)
+            upstream.set_deadline(self._within(self._route.timeouts.first_byte_seconds))
 
     def _within(self, seconds: float) -> float:
         return min(self._total_deadline, trio.current_time() + seconds)
@@ -227,7 +193,7 @@ class ProxyCall:
     # The answer.
 
     async def _answer(self, upstream: UpstreamExchange) -> None:
-        exchange, scope = self._exchange, self._scope
+        exchange = self._exchange
         request = exchange.request
         head = await self._final_head(upstream)
         fields = self._response_fields(head)
@@ -235,32 +201,30 @@ class ProxyCall:
         if request.method == "HEAD" or status in BODYLESS_STATUSES or not head.has_body:
             body = PUSHED_BODY if head.length is None and status not in BODYLESS_STATUSES else b""
             await exchange.respond(Response(status, tuple(fields), body, content_length=head.length))
-            self._answered = self._begun = True
+            self._begun = True
             return
         data = upstream.take()
         if upstream.whole and not upstream.trailers:
             await exchange.respond(Response(status, tuple(fields), data))
-            self._answered = self._begun = True
+            self._begun = True
             return
         self._begun = True
         await exchange.begin(Response(status, tuple(fields), PUSHED_BODY, content_length=head.length))
         idle_seconds = self._route.timeouts.idle_seconds
         while True:
             if data:
-                scope.deadline = self._total_deadline
                 await exchange.send(data)
             if upstream.whole:
                 break
-            scope.deadline = self._within(idle_seconds)
+            upstream.set_deadline(self._within(idle_seconds))
             data = await upstream.receive()
-        scope.deadline = self._total_deadline
         await exchange.end(upstream.trailers)
-        self._answered = True
 
     async def _final_head(self, upstream: UpstreamExchange) -> ResponseHead:
         """The head of the final response; interim ones are passed on."""
-        if self._upload_over:
-            self._scope.deadline = self._within(self._route.timeouts.first_byte_seconds)
+        upstream.set_deadline(
+            self._within(self._route.timeouts.first_byte_seconds) if self._upload_over else self._total_deadline
+        )
         while True:
             head = await upstream.receive_head()
             if head.status >= 200:

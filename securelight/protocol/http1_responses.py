@@ -36,6 +36,10 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BINDS_CONNECTION = re.compile(rb"(?i:ntlm|negotiate)\b")
 """Schemes that log a connection in rather than a request: the next client on it would be the one before."""
 _BEGINNING = b"HTTP/1."
+_DECIDING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"www-authenticate"})
+"""Fields that say something of the framing or of the connection."""
+_FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")
+"""Of lines that have the right syntax."""
 _CHUNK_SIZE_DIGITS = 16
 
 
@@ -53,13 +57,15 @@ class Http1Responses:
 
     __slots__ = (
         "_chunk_left", "_chunked", "_crlf_due", "_data_bytes", "_held", "_interim", "_last_chunk_seen", "_left",
-        "_limits", "_method", "_overhead_bytes", "_persistent", "_searched", "_until_close", "touched", "trailers",
-        "whole",
+        "_limits", "_method", "_overhead_bytes", "_persistent", "_rest", "_searched", "_until_close", "touched",
+        "trailers", "whole",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held = bytearray()
+        self._rest = b""
+        """What came behind a head in the same read: not copied to `_held` unless it has to be put together."""
         self._persistent = True
         self.whole = True
         self.begin("GET")
@@ -77,7 +83,7 @@ class Http1Responses:
     @property
     def reusable(self) -> bool:
         """Whether another request may follow: the response is whole, nothing is behind it, the upstream goes on."""
-        return self.whole and self._persistent and not self._held
+        return self.whole and self._persistent and not (self._held or self._rest)
 
     # Heads.
 
@@ -88,14 +94,15 @@ class Http1Responses:
         """
         if data:
             self.touched = True
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         held = self._held
-        match = None
-        if not held:
-            match = _HEAD.match(data)
+        match = _HEAD.match(data) if not held else None
         if match is not None:
             end = match.end()
             if end != len(data):
-                held += data[end:]
+                self._rest = data[end:]
         else:
             held += data
             end = held.find(b"\r\n\r\n", self._searched) + 4
@@ -106,7 +113,8 @@ class Http1Responses:
             match = _HEAD.fullmatch(bytes(held[:end]))
             if match is None:
                 raise ResponseFault(f"malformed head {bytes(held[:60])!r}")
-            del held[:end]
+            self._rest = bytes(held[end:])
+            held.clear()
             self._searched = 0
         if end > self._limits.upstream_head_bytes:
             raise ResponseFault(f"head of {end} bytes")
@@ -129,6 +137,8 @@ class Http1Responses:
         coding: bytes | None = None
         persistent = minor == b"1"
         for name, value in fields:
+            if name not in _DECIDING:
+                continue
             if name == b"content-length":
                 if length is not None or not _LENGTH.fullmatch(value):
                     raise ResponseFault(f"content-length repeated or malformed: {value[:40]!r}")
@@ -185,20 +195,17 @@ class Http1Responses:
 
         Errors: ResponseFault. What came before it in `data` is lost: the response can't be finished anyhow.
         """
-        held = self._held
-        if held:
-            held += data
-            if self._chunked:
-                return self._take_chunks()
-            data = bytes(held)
-            held.clear()
-        elif self._chunked:
-            held += data
+        rest = self._rest
+        if rest:
+            data = rest + data if data else rest
+            self._rest = b""
+        if self._chunked:
+            self._held += data
             return self._take_chunks()
         if self._until_close:
             return data
         if len(data) > self._left:
-            held += data[self._left :]
+            self._rest = data[self._left :]
             data = data[: self._left]
         self._left -= len(data)
         if not self._left:
@@ -295,24 +302,21 @@ class Http1Responses:
 
 def _split(lines: bytes) -> Fields:
     """The fields of lines that have the right syntax."""
-    fields: list[Field] = []
-    for line in lines.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), value.strip(b" \t")))
-    return tuple(fields)
+    return tuple([(name.lower(), value.strip()) for name, value in _FIELD.findall(lines)])
 
 
-def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:
+def request_head(method: str, target: bytes, fields: Iterable[Field], framing: bytes = b"") -> bytes:
     """A request head as it goes out.
 
     Args:
         method, target: validated, as of a Request.
-        fields: validated, Host and those of the framing included.
+        fields: validated, Host included, without those of the framing. TE, if it is there, is put under Connection.
+        framing: lines that say how long the body is.
     """
-    lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), target)]
-    lines += [name + b": " + value for name, value in fields]
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    if b"te: trailers\r\n" in lines:
+        lines.append(b"connection: te\r\n")
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode("ascii"), target, b"".join(lines), framing)
 
 
 def chunk(data: bytes) -> bytes:

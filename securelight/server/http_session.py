@@ -338,6 +338,10 @@ class HttpSession:
             self.adapter.write(stream.request.stream_id, data, end=end)
             self.service.reactor.schedule(self._connection)
 
+    def push(self) -> None:
+        """Send now what there is, for a stream's task that has more."""
+        self.service.reactor.turn_now(self._connection)
+
     def end_with_trailers(self, stream: Stream, fields: Fields) -> None:
         """The end of a body with trailers."""
         if self.adapter is not None:

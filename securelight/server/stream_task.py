@@ -250,17 +250,26 @@ class Stream:
         await self._send(data)
 
     async def _send(self, data: bytes) -> None:
+        session = self._session
+        room = session.capacity(self)
+        if len(data) <= room and not self.gone:
+            session.write(self, data, end=False)
+            self.sent_bytes += len(data)
+            return
         view = memoryview(data)
         while view:
-            room = self._session.capacity(self)
+            room = session.capacity(self)
+            if room == 0:
+                session.push()
+                room = session.capacity(self)
             if room < 0 or self.gone:
                 raise ClientDisconnected
             if room == 0:
-                self._session.wait_for_room(self)
+                session.wait_for_room(self)
                 await self.writer.wait()
                 continue
             piece, view = view[:room], view[room:]
-            self._session.write(self, bytes(piece), end=False)
+            session.write(self, bytes(piece), end=False)
             self.sent_bytes += len(piece)
         if self.gone:
             raise ClientDisconnected

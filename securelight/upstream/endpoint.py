@@ -102,6 +102,10 @@ class Endpoint:
         """Its weight, less while it starts slowly."""
         return self._weight * self.health.share(monotonic())
 
+    def take(self) -> UpstreamExchange | None:
+        """As `acquire`, but only a connection that is there and was used before; None if there is none."""
+        return self._pool.take()
+
     async def acquire(self, *, fresh: bool = False) -> tuple[UpstreamExchange, bool]:
         """A way to ask it, and whether its connection was used before; give it back with `release`.
 

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 class UpstreamExchange(Protocol):
     """One request and its response; both directions may be under way at the same time, one task for each.
 
-    Every method raises UpstreamBroken where the server is gone or breaks its protocol.
+    Every method raises UpstreamBroken where the server is gone or breaks its protocol; those that receive raise
+    UpstreamLate at the deadline.
     """
+
+    def set_deadline(self, deadline: float) -> None:
+        """Until when what receives waits, by trio.current_time(); also counts for a wait under way."""
 
     async def send_head(
         self, method: str, target: bytes, fields: Sequence[Field], *, length: int | None, has_body: bool

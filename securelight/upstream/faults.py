@@ -39,3 +39,7 @@ class UpstreamBroken(UpstreamFault):
         super().__init__(detail)
         self.unread = unread
         self.unprocessed = unprocessed
+
+
+class UpstreamLate(UpstreamFault):
+    """Nothing came by the deadline."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from securelight.protocol.http1_responses import Http1Responses, chunk, last_chunk, request_head
 from securelight.protocol.response_head import ResponseFault
-from securelight.upstream.faults import UpstreamBroken
+from securelight.upstream.faults import UpstreamBroken, UpstreamLate
+from securelight.upstream.stream import Late
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
     from securelight.protocol.response_head import ResponseHead
+    from securelight.upstream.faults import UpstreamFault
     from securelight.upstream.stream import ByteStream
 
 
@@ -42,15 +44,13 @@ class Http1Connection:
         self._responses.begin(method)
         self._chunked = has_body and length is None
         self._sent = not has_body
-        own: list[Field] = []
+        framing = b""
         if self._chunked:
-            own.append((b"transfer-encoding", b"chunked"))
+            framing = b"transfer-encoding: chunked\r\n"
         elif length is not None:
-            own.append((b"content-length", b"%d" % length))
-        if any(name == b"te" for name, _value in fields):
-            own.append((b"connection", b"te"))
+            framing = b"content-length: %d\r\n" % length
         try:
-            await self._stream.send(request_head(method, target, (*fields, *own)))
+            await self._stream.send(request_head(method, target, fields, framing))
         except OSError as error:  # half a head at most has arrived
             raise UpstreamBroken(f"sending: {error}", unread=True, unprocessed=True) from error
 
@@ -76,14 +76,16 @@ class Http1Connection:
         """See upstream.exchange.UpstreamExchange."""
         responses = self._responses
         try:
-            head = responses.head(b"")
+            head = responses.head(b"") if responses.touched else None
             while head is None:
-                data = await self._receive()
+                data = await self._stream.receive()
                 if not data:
                     raise UpstreamBroken("the connection ended before the answer", unread=not responses.touched)
                 head = responses.head(data)
         except ResponseFault as fault:
             raise UpstreamBroken(str(fault)) from fault
+        except OSError as error:
+            raise self._failed(error) from error
         return head
 
     def take(self) -> bytes:
@@ -98,7 +100,7 @@ class Http1Connection:
         responses = self._responses
         try:
             while not responses.whole:
-                data = await self._receive()
+                data = await self._stream.receive()
                 if not data:
                     responses.end_of_input()
                     break
@@ -107,13 +109,18 @@ class Http1Connection:
                     return data
         except ResponseFault as fault:
             raise UpstreamBroken(str(fault)) from fault
+        except OSError as error:
+            raise self._failed(error) from error
         return b""
 
-    async def _receive(self) -> bytes:
-        try:
-            return await self._stream.receive()
-        except OSError as error:
-            raise UpstreamBroken(f"receiving: {error}", unread=not self._responses.touched) from error
+    def _failed(self, error: OSError) -> UpstreamFault:
+        if isinstance(error, Late):
+            return UpstreamLate("no answer in time")
+        return UpstreamBroken(f"receiving: {error}", unread=not self._responses.touched)
+
+    def set_deadline(self, deadline: float) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        self._stream.set_deadline(deadline)
 
     @property
     def whole(self) -> bool:

@@ -6,13 +6,14 @@ behind. What comes for a request waits in its stream, no more than a window of i
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
 from securelight.protocol.http2_upstream import Http2Upstream, UpstreamStream
 from securelight.protocol.response_head import ResponseFault
-from securelight.upstream.faults import ConnectFailed, UpstreamBroken
+from securelight.upstream.faults import ConnectFailed, UpstreamBroken, UpstreamLate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -115,12 +116,28 @@ class Http2Exchange:
         connection: with room for it.
     """
 
-    __slots__ = ("_changed", "_connection", "_state")
+    __slots__ = ("_changed", "_connection", "_deadline", "_receiving", "_state")
 
     def __init__(self, connection: Http2Connection) -> None:
         self._connection = connection
         self._changed = trio.lowlevel.ParkingLot()
         self._state: UpstreamStream | None = None
+        self._deadline = inf
+        self._receiving: trio.CancelScope | None = None
+
+    def set_deadline(self, deadline: float) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        self._deadline = deadline
+        if self._receiving is not None:
+            self._receiving.deadline = deadline
+
+    async def _news(self) -> None:
+        with trio.CancelScope(deadline=self._deadline) as self._receiving:
+            await self._changed.park()
+        late = self._receiving.cancelled_caught
+        self._receiving = None
+        if late:
+            raise UpstreamLate("no answer in time")
 
     def _wake(self) -> None:
         self._changed.unpark_all()
@@ -183,7 +200,7 @@ class Http2Exchange:
         state = self._open_state()
         while not state.heads:
             self._check(state)
-            await self._changed.park()
+            await self._news()
         return state.heads.popleft()
 
     def _check(self, state: UpstreamStream) -> None:
@@ -211,7 +228,7 @@ class Http2Exchange:
             if state.whole:
                 return b""
             self._check(state)
-            await self._changed.park()
+            await self._news()
 
     @property
     def whole(self) -> bool:

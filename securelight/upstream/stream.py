@@ -9,25 +9,44 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from securelight.upstream.faults import ConnectFailed
+from securelight.upstream.poller import current_poller
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
     from securelight.upstream.address import SocketAddress
+    from securelight.upstream.poller import Poller
+
+
+FULL_READS = 4
+"""Reads that fill the buffer, after which others get their turn."""
+
+
+class Late(OSError):
+    """Nothing has come by the deadline."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ETIMEDOUT, "no answer in time")
 
 
 class ByteStream(Protocol):
     """One connection. Errors of both directions are OSError."""
 
     async def send(self, data: bytes) -> None: ...  # noqa: D102 - as its name says
-    async def receive(self) -> bytes: ...  # noqa: D102 - b"" at the end
+    async def receive(self) -> bytes: ...  # noqa: D102 - b"" at the end; raises Late
+    def set_deadline(self, deadline: float) -> None:
+        """Until when `receive` waits, by trio.current_time(); inf, as at first, for ever. Counts for a wait under way
+        too, and until another is set."""
+
     def is_quiet(self) -> bool: ...  # noqa: D102 - nothing has come, not even the end
     def close(self) -> None: ...  # noqa: D102 - at once, without waiting
 
@@ -38,18 +57,29 @@ class PlainStream:
     Args:
         sock: in non-blocking mode.
         receive_bytes: the most that one `receive` gives.
+
+    Attributes:
+        deadline: see ByteStream.
     """
 
-    __slots__ = ("_maybe_more", "_receive_bytes", "sock")
+    __slots__ = ("_closed", "_ended", "_full_reads", "_late", "_poller", "_ready", "_receive_bytes", "_task",
+                 "deadline", "sock")  # fmt: skip
 
     def __init__(self, sock: socket.socket, receive_bytes: int) -> None:
         self.sock = sock
+        self.deadline = inf
         self._receive_bytes = receive_bytes
-        self._maybe_more = False
+        self._poller: Poller | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._ready = False
+        """There may be something to read."""
+        self._ended = False
+        """The other side has said its last; from then on no news come."""
+        self._late = self._closed = False
+        self._full_reads = 0
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`; no checkpoint if it goes at once."""
-        self._maybe_more = False
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -63,19 +93,68 @@ class PlainStream:
                 view = view[self.sock.send(view) :]
 
     async def receive(self) -> bytes:
-        """What comes next; b"" at the end."""
+        """What comes next; b"" at the end. After a read that filled the buffer the next one may be without a wait."""
         while True:
-            if self._maybe_more:
+            if not self._ready:
+                await self._wait()
+            elif self._full_reads >= FULL_READS:
+                self._full_reads = 0
                 await trio.lowlevel.checkpoint()  # a fast server does not hold the worker
-            else:
-                await trio.lowlevel.wait_readable(self.sock)
             try:
                 data = self.sock.recv(self._receive_bytes)
             except BlockingIOError:
-                self._maybe_more = False
+                self._ready = False
                 continue
-            self._maybe_more = len(data) == self._receive_bytes
+            if len(data) == self._receive_bytes:
+                self._full_reads += 1
+            else:
+                self._full_reads = 0
+                self._ready = self._ended
             return data
+
+    async def _wait(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the connection is closed")
+        poller = self._poller
+        if poller is None:
+            poller = self._poller = current_poller()
+            poller.add(self.sock.fileno(), self)
+        if self.deadline < poller.next_look:
+            poller.look_at(self.deadline)
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if self._late:
+            self._late = False
+            raise Late
+        if self._closed:
+            raise OSError(errno.EBADF, "the connection is closed")
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def set_deadline(self, deadline: float) -> None:
+        """See ByteStream."""
+        self.deadline = deadline
+        if self._task is not None and self._poller is not None:
+            self._poller.look_at(deadline)
+
+    def woken(self, mask: int) -> None:
+        """See upstream.poller.Polled."""
+        self._ready = True
+        if mask & ~select.EPOLLIN:
+            self._ended = True
+        self._wake()
+
+    def overdue(self) -> None:
+        """See upstream.poller.Polled."""
+        self._late = self._task is not None
+        self._wake()
 
     def is_quiet(self) -> bool:
         """True if there is nothing to read, not even the end: one system call."""
@@ -89,9 +168,13 @@ class PlainStream:
 
     def close(self) -> None:
         """Close the socket, and wake whoever waits for it."""
-        if self.sock.fileno() >= 0:
+        if not self._closed:
+            self._closed = True
+            if self._poller is not None:
+                self._poller.forget(self.sock.fileno())
             trio.lowlevel.notify_closing(self.sock)
             self.sock.close()
+            self._wake()
 
 
 class TlsStream:
@@ -103,11 +186,13 @@ class TlsStream:
         server_name: for SNI and verification.
     """
 
-    __slots__ = ("_plain", "_receive_bytes", "_tls")
+    __slots__ = ("_deadline", "_plain", "_receive_bytes", "_receiving", "_tls")
 
     def __init__(self, plain: PlainStream, context: ssl.SSLContext, server_name: str, receive_bytes: int) -> None:
         self._plain = plain
         self._receive_bytes = receive_bytes
+        self._deadline = inf
+        self._receiving: trio.CancelScope | None = None
         transport = trio.SocketStream(trio.socket.from_stdlib_socket(plain.sock))
         self._tls: trio.SSLStream[trio.SocketStream] = trio.SSLStream(transport, context, server_hostname=server_name)
 
@@ -131,10 +216,18 @@ class TlsStream:
 
     async def receive(self) -> bytes:
         """What comes next; b"" at the proper end."""
-        try:
-            return bytes(await self._tls.receive_some(self._receive_bytes))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionResetError(f"TLS: {error.__cause__ or error}") from error
+        with trio.CancelScope(deadline=self._deadline) as self._receiving:
+            try:
+                return bytes(await self._tls.receive_some(self._receive_bytes))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise ConnectionResetError(f"TLS: {error.__cause__ or error}") from error
+        raise Late
+
+    def set_deadline(self, deadline: float) -> None:
+        """See ByteStream. A connection that was late is not used again."""
+        self._deadline = deadline
+        if self._receiving is not None:
+            self._receiving.deadline = deadline
 
     def is_quiet(self) -> bool:
         """As PlainStream's; a session ticket that nobody has read is noise too."""
