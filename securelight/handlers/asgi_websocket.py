@@ -331,7 +331,7 @@ class WebSocketCall:
                             await self._write(socket.pong(event.payload))
                     elif isinstance(event, Closed):
                         self._disconnected(event.code, event.reason)
-                        await self._close(event.code, "")
+                        await self._close(event.code, event.reason)
                         return
                     elif isinstance(event, Breach):
                         await self._close(event.code, event.why)
