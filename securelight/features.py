@@ -8,8 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from securelight.filters import compress, cors, error_pages, expires, hsts, security_headers, set_headers
-from securelight.handlers import asgi, cgi, directory_listing, fastcgi, proxy, respond, scgi, static_file, uwsgi, wsgi
-from securelight.stages import access, early_hints, maintenance, redirect, request_headers, rewrite
+from securelight.handlers import (
+    asgi,
+    cgi,
+    directory_listing,
+    fastcgi,
+    health,
+    metrics,
+    proxy,
+    respond,
+    scgi,
+    static_file,
+    status_page,
+    uwsgi,
+    wsgi,
+)
+from securelight.stages import access, authorizer, early_hints, maintenance, redirect, request_headers, rewrite
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -20,6 +34,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     access.FEATURE,
     redirect.FEATURE,
     rewrite.FEATURE,
+    authorizer.FEATURE,
     early_hints.FEATURE,
     request_headers.FEATURE,
     # Handlers: exactly one answers.
@@ -33,6 +48,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
     uwsgi.FEATURE,
     cgi.FEATURE,
     respond.FEATURE,
+    status_page.FEATURE,
+    metrics.FEATURE,
+    health.FEATURE,
     # Filters: what replaces a body comes before what looks at fields.
     error_pages.FEATURE,
     compress.FEATURE,

@@ -16,11 +16,12 @@ import msgspec
 from securelight.files.safe_path import DocumentRoot
 from securelight.handlers.cgi_call import Application, CgiConnection
 from securelight.handlers.cgi_process import CgiProcess, CgiPrograms, CgiRules
-from securelight.handlers.cgi_route import gateway, variable_faults
+from securelight.handlers.cgi_route import gateway
 from securelight.handlers.proxy_settings import Count, ProxyTimeouts, Seconds
 from securelight.handlers.sendfile import SendfileConfig, faults as sendfile_faults, make_sendfile
 from securelight.model.errors import ConfigError, Refusal
 from securelight.pipeline.compile import BuildContext, Feature
+from securelight.upstream.cgi_address import variable_faults
 from securelight.upstream.cgi_variables import Script, find_script
 from securelight.upstream.pool import Pool
 

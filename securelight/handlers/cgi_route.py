@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -11,7 +10,6 @@ from securelight.files.safe_path import DocumentRoot
 from securelight.handlers.cgi_call import Application, CgiCall, CgiConnection, body_length
 from securelight.model.errors import Refusal
 from securelight.pipeline.stage import Deferred
-from securelight.upstream.address import Address, parse_address
 from securelight.upstream.cgi_variables import Script, find_script, variables_of
 from securelight.upstream.pool import Pool
 
@@ -22,38 +20,6 @@ if TYPE_CHECKING:
     from securelight.model.response import Response
     from securelight.pipeline.exchange import Exchange
     from securelight.pipeline.stage import Handler, Responded, Rewritten
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FRAMING = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "REQUEST_METHOD", "SCGI", "SERVER_PROTOCOL"})
-"""Variables that say where a request ends, or what it is: what the client sent stands behind them."""
-_HOST_AND_PORT = re.compile(r"[^/]+:[0-9]{1,5}")
-
-
-def parse_upstream(upstream: str) -> Address:
-    """The address that `127.0.0.1:9000` or `unix:/run/app.sock` stands for.
-
-    Errors: ValueError, with what would cure it.
-    """
-    if upstream.startswith("unix:"):
-        return parse_address(upstream)
-    if not _HOST_AND_PORT.fullmatch(upstream):
-        raise ValueError(f'{upstream!r} is not the address of an application; write "127.0.0.1:9000" or "unix:/path"')
-    return parse_address(f"http://{upstream}")
-
-
-def variable_faults(variables: Mapping[str, str]) -> list[str]:
-    """What is wrong with the operator's own variables."""
-    faults = []
-    for name, value in variables.items():
-        if not _NAME.fullmatch(name):
-            faults.append(f"variables: {name!r} is not the name of a variable")
-        elif "\0" in value:
-            faults.append(f"variables: the value of {name} has a zero byte in it")
-        elif name in _FRAMING:
-            faults.append(f"variables: {name} is what the client sent, and can't be set here")
-        elif name == "HTTP_PROXY":
-            faults.append("variables: HTTP_PROXY would send the application's own requests elsewhere")
-    return faults
 
 
 class ScriptFinder:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from securelight.handlers.cgi_call import Application, CgiConnection
-from securelight.handlers.cgi_route import IdleConnections, parse_upstream, variable_faults
+from securelight.handlers.cgi_route import IdleConnections
 from securelight.handlers.proxy_settings import Count, ProxyConnections, ProxyTimeouts, Seconds
 from securelight.handlers.sendfile import SendfileConfig, faults as sendfile_faults, make_sendfile
 from securelight.upstream.address import Resolver
+from securelight.upstream.cgi_address import parse_upstream, variable_faults
 from securelight.upstream.pool import Pool
 from securelight.upstream.spawner import Spawner, SpawnRules
 from securelight.upstream.stream import connect

@@ -166,19 +166,23 @@ class Facts:
         captures: named captures of the conditions that matched.
         route_path: the prefix that the chosen route matched, without a trailing slash (ASGI's root_path, CGI's
             SCRIPT_NAME).
+        variables: what an authorizer has found out, for applications that are told variables.
         error_id: the id under which our own failure was logged, empty if all went well.
         refusal: why the server itself answered with an error; None for the answer of a handler.
         basis: what the answer rests on, if it depends on nothing else but the head: while that is believed, the same
             head gets the same answer, and neither stages, handler nor filters are asked again.
     """
 
-    __slots__ = ("basis", "captures", "certificate", "client_address", "error_id", "refusal", "route_path", "user")
+    __slots__ = (
+        "basis", "captures", "certificate", "client_address", "error_id", "refusal", "route_path", "user", "variables",
+    )  # fmt: skip
 
     def __init__(self, client_address: str) -> None:
         self.client_address = client_address
         self.user: str | None = None
         self.certificate: ClientCertificate | None = None
         self.captures: dict[str, str] | None = None
+        self.variables: dict[str, str] | None = None
         self.route_path = ""
         self.error_id = ""
         self.refusal: Refusal | None = None

@@ -146,7 +146,7 @@ def variables_of(
     if facts.user is not None:
         found[b"REMOTE_USER"] = _bytes(facts.user)
     _add_fields(found, request, authenticated=facts.user is not None)
-    for name, text in extra.items():
+    for name, text in (*(facts.variables or {}).items(), *extra.items()):
         found[_bytes(name)] = _bytes(text)
     return [(name, value.replace(b"\0", b"")) for name, value in found.items()]
 

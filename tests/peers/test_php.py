@@ -7,13 +7,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from securelight.protocol.engine import native_available
+from tests.peers.php import running_fpm
 from tests.server.processes import alive, wait_until
 from tests.wire.clients import Client, Http1, Http2
 from tests.wire.server_process import ServerProcess, running, write_config
@@ -26,36 +26,6 @@ if TYPE_CHECKING:
 APPLICATION = Path(__file__).parent / "php_app"
 FILE = bytes(range(256)) * 4000
 BOUNDARY = "----tide"
-
-
-def php_fpm() -> str | None:
-    """The program; Debian has its version in the name."""
-    found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
-    return str(found[-1]) if found else shutil.which("php-fpm")
-
-
-@contextlib.contextmanager
-def running_fpm(directory: Path) -> Iterator[str]:
-    """php-fpm with three processes; gives its socket."""
-    program = php_fpm()
-    if program is None:
-        pytest.skip("php-fpm is not installed")
-    socket, log = directory / "fpm.sock", directory / "fpm.log"
-    account = "user = root\ngroup = root" if os.geteuid() == 0 else ""
-    (directory / "fpm.conf").write_text(
-        f"[global]\nerror_log = {log}\ndaemonize = no\n"
-        f"[www]\nlisten = {socket}\npm = static\npm.max_children = 3\n{account}\n"
-    )
-    command = [program, "-F", "-y", str(directory / "fpm.conf"), *(["-R"] if os.geteuid() == 0 else [])]
-    with (directory / "fpm.out").open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        wait_until(lambda: socket.exists() or process.poll() is not None, 20)
-        assert process.poll() is None, (directory / "fpm.out").read_text()
-        yield f'upstream = "unix:{socket}"\nconnections = {{ idle = 2 }}'
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def php_cgi() -> str:
@@ -82,7 +52,7 @@ def server(
     (directory / "files/leads-out").symlink_to(directory / "secret")
     with contextlib.ExitStack() as stack:
         if kind == "fpm":
-            keys = stack.enter_context(running_fpm(directory))
+            keys = f'upstream = "unix:{stack.enter_context(running_fpm(directory))}"\nconnections = {{ idle = 2 }}'
         elif kind == "spawn":
             keys = f'spawn = {{ command = ["{php_cgi()}"], maximum = 3 }}'
         else:
