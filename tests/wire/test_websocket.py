@@ -493,7 +493,7 @@ def test_the_client_of_node(server: ServerProcess, certificates: TestCertificate
         f"""
         const Socket = globalThis.WebSocket;
         if (!Socket) {{ console.log("none"); process.exit(0); }}
-        const socket = new Socket("wss://localhost:{server.port}/bare/echo", ["chat"]);
+        const socket = new Socket("wss://localhost:{server.port}/bare/echo");
         socket.onopen = () => socket.send("x".repeat(100000));
         socket.onmessage = (message) => {{ console.log(message.data.length); socket.close(3001, "done"); }};
         socket.onclose = (end) => console.log(end.code, end.reason, end.wasClean);
