@@ -19,6 +19,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("securelight.cli.serve", "Serve a folder or an application over HTTPS, without any configuration."),
     "run": ("securelight.cli.run", "Run the server from a configuration file."),
     "check": ("securelight.cli.check", "Check a configuration: every fault at once, certificates and keys too."),
+    "fmt": ("securelight.cli.fmt", "Lay configuration files out as usual."),
+    "adapt": ("securelight.cli.adapt", "Print the configuration that is in effect."),
     "reload": ("securelight.cli.reload", "Make a running server read its configuration again."),
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
     "precompress": ("securelight.cli.precompress", "Make the compressed siblings of a site's files."),

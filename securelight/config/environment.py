@@ -1,11 +1,14 @@
 """The settings of `[server]` as environment variables: SECURELIGHT_SERVER_WORKERS is `workers` in `[server]`.
 
 The tables below it are joined with underscores, as in SECURELIGHT_SERVER_ACCESS_LOG_FORMAT and
-SECURELIGHT_SERVER_LIMITS_IDLE_SECONDS. A variable wins over the file. Sites and listens have no variables.
+SECURELIGHT_SERVER_LIMITS_IDLE_SECONDS. A variable wins over the file. Sites and listens have no variables of their own,
+but any text in a file may name some: `"${HOME}/site"`, `"*:${PORT:-8443}"`. They are put in after the file is read, so
+that no value can become another key; `$${` is `${`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from securelight.config.convert import hints_of, is_table
@@ -18,8 +21,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from securelight.config.convert import Converter
+    from securelight.config.faults import Faults
 
 PREFIX: Final = "SECURELIGHT_"
+_REFERENCE: Final = re.compile(r"\$(\$\{)|\$\{([A-Z_][A-Z0-9_]{0,99})(?::-([^{}]*))?\}")
+
+
+def with_variables(value: Any, environment: Mapping[str, str], where: Where, faults: Faults) -> Any:
+    """`value`, as read from TOML, with the variables that its texts name.
+
+    Args:
+        value: a text, number, list or table.
+        environment: the variables.
+        where: the place of the value.
+        faults: told of variables that are not set and have no default.
+    """
+    if isinstance(value, dict):
+        return {key: with_variables(item, environment, where.key(key), faults) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_variables(item, environment, where.item(place), faults) for place, item in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[1]:
+            return match[1]
+        text: str | None = environment.get(match[2], match[3])
+        if text is None:
+            faults.add(where, f"the environment has no {match[2]}; set it, or write ${{{match[2]}:-default}}")
+        return text or ""
+
+    return _REFERENCE.sub(replaced, value)
 
 
 def variables() -> dict[str, tuple[str, ...]]:

@@ -24,6 +24,7 @@ from securelight.config.schema import (
     Config,
     ListenConfig,
     RouteKeys,
+    SandboxConfig,
     ServerConfig,
     SiteConfig,
     SiteKeys,
@@ -88,7 +89,7 @@ class _Loader:
 
     def load(self, path: Path) -> Config:
         base = path.absolute() if path.is_dir() else path.absolute().parent
-        documents = read_documents(path, self.faults)
+        documents = read_documents(path, self.faults, self._environment)
         if not documents:
             return Config(ServerConfig(), (), (), base)
         whole = not self.faults
@@ -178,7 +179,12 @@ def _with_absolute_paths(server: ServerConfig, base: Path) -> ServerConfig:
     if log.file not in ("-", ""):
         log = msgspec.structs.replace(log, file=str(base / log.file))
     directory = str(base / server.state_directory) if server.state_directory else ""
-    return msgspec.structs.replace(server, access_log=log, state_directory=directory)
+    sandbox = msgspec.structs.replace(
+        server.sandbox,
+        read=[str(base / path) for path in server.sandbox.read],
+        write=[str(base / path) for path in server.sandbox.write],
+    )
+    return msgspec.structs.replace(server, access_log=log, state_directory=directory, sandbox=sandbox)
 
 
 def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
@@ -192,6 +198,7 @@ def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
         (CertificateFiles, "[[site.certificate]]"),
         (RouteKeys, "[[site.route]]"),
         (AccessLogConfig, "[server.access_log]"),
+        (SandboxConfig, "[server.sandbox]"),
         (Limits, "[server.limits]"),
     ):
         headers |= {key: header for key in hints_of(kind) if key not in headers}

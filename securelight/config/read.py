@@ -14,9 +14,12 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from securelight.config.environment import with_variables
 from securelight.config.faults import Where, printable, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from securelight.config.faults import Faults
 
 MAXIMUM_FILE_BYTES: Final = 1 << 20
@@ -48,11 +51,26 @@ class Document(NamedTuple):
         return self.path.absolute().parent
 
 
-def read_documents(path: Path, faults: Faults) -> list[Document]:
+def read_documents(path: Path, faults: Faults, environment: Mapping[str, str] | None = None) -> list[Document]:
     """Read the file `path` and what it includes, or every `*.toml` of the directory `path`, in name order.
 
-    Files with faults are left out.
+    Files with faults are left out. Texts may name variables of `environment`, see config/environment.
     """
+    documents = _read_all(path, faults)
+    if environment is None:
+        return documents
+    return [_with_variables(document, environment, faults) for document in documents]
+
+
+def _with_variables(document: Document, environment: Mapping[str, str], faults: Faults) -> Document:
+    try:
+        return document._replace(table=with_variables(document.table, environment, document.where, faults))
+    except RecursionError:
+        faults.add(document.where, "is nested too deeply")
+        return document._replace(table={})
+
+
+def _read_all(path: Path, faults: Faults) -> list[Document]:
     if path.is_dir():
         names = _matches(path, "*.toml")
         if not names:

@@ -79,6 +79,19 @@ class AccessLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: FilePath = "-"
 
 
+class SandboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server.sandbox]`: what workers give up before they serve: new privileges, and files that they do not serve."""
+
+    mode: Literal["auto", "required", "off"] = "auto"
+    """`auto`: as far as the kernel can, and as it is known which files are needed. `required`: or do not start. `off`:
+    for applications that need set-user-ID programs, and for debuggers."""
+    read: list[FilePath] = []
+    """Files and folders that applications and programs may read and run. With these, workers that run some are confined
+    too."""
+    write: list[FilePath] = []
+    """Those that they may write to."""
+
+
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[server]`: what is one for the whole process tree."""
 
@@ -90,6 +103,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the control file for `reload` and `stop` lives; by default beside the config file."""
     event_log: Literal["auto", "human", "json"] = "auto"
     access_log: AccessLogConfig = AccessLogConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     limits: Limits = msgspec.field(default_factory=Limits)
 
 
