@@ -16,19 +16,23 @@ from urllib.parse import quote
 
 import msgspec
 
-from securelight.handlers.application import check, load
+from securelight.handlers import application, asyncio_bridge
 from securelight.handlers.asgi_call import AsgiCall
 from securelight.handlers.asgi_lifespan import ASYNCIO_HINT, Application, LifespanService, needs_asyncio
 from securelight.handlers.asgi_tls import tls_extension
 from securelight.handlers.asgi_websocket import WebSocketCall
+from securelight.handlers.asyncio_bridge import AsyncioLifespan
 from securelight.handlers.wsgi import make_handler
-from securelight.model.errors import Refusal
+from securelight.model.errors import ConfigError, Refusal
 from securelight.model.upgrade import wanted_protocols
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import RESPONDED, Deferred
 from securelight.protocol.websocket import subprotocols_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from securelight.handlers.asgi_lifespan import Scope
     from securelight.model.limits import Limits
     from securelight.model.request import Facts, Request
@@ -51,6 +55,16 @@ class AsgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the application is; found out from its arguments unless this says it."""
     websocket_compression: bool = True
     """Grant permessage-deflate to clients that offer it."""
+    event_loop: Literal["trio", "asyncio"] = "trio"
+    """What it runs on: `asyncio` for applications that use neither anyio nor trio (extra: asyncio)."""
+
+
+def check(settings: AsgiConfig, base: Path) -> Sequence[str]:
+    """What is wrong with the settings, besides their types. Runs nothing of the application."""
+    faults = list(application.check(settings, base))
+    if settings.event_loop == "asyncio" and not asyncio_bridge.available():
+        faults.append(asyncio_bridge.MISSING)
+    return faults
 
 
 def build(settings: AsgiConfig, context: BuildContext) -> Handler:
@@ -58,25 +72,30 @@ def build(settings: AsgiConfig, context: BuildContext) -> Handler:
 
     Errors: ConfigError, as those of application.load.
     """
-    application, interface = load(settings, context, settings.interface)
+    faults = check(settings, context.base)
+    if faults:
+        raise ConfigError(context.where, "; ".join(faults))
+    found, interface = application.load(settings, context, settings.interface)
     if interface == "wsgi":
-        return make_handler(application, settings.app, settings.root_path, context)
+        return make_handler(found, settings.app, settings.root_path, context)
     context.upgrades = True
+    lifespan = _lifespan_of(found, settings, context)
     return AsgiHandler(
-        application,
+        lifespan.application,
         settings.root_path,
-        _lifespan_of(application, settings, context),
+        lifespan,
         context.limits,
         websocket_compression=settings.websocket_compression,
     )
 
 
-def _lifespan_of(application: Application, settings: AsgiConfig, context: BuildContext) -> LifespanService:
+def _lifespan_of(found: Application, settings: AsgiConfig, context: BuildContext) -> LifespanService:
     """One lifespan for each application object, however many routes lead to it."""
+    kind = AsyncioLifespan if settings.event_loop == "asyncio" else LifespanService
     for service in context.services:
-        if isinstance(service, LifespanService) and service.application is application:
+        if isinstance(service, LifespanService) and service.given is found and type(service) is kind:
             return service
-    lifespan = LifespanService(application, settings.app, context.events, context.limits.graceful_stop_seconds)
+    lifespan = kind(found, settings.app, context.events, context.limits.graceful_stop_seconds)
     context.services.append(lifespan)
     return lifespan
 
@@ -148,7 +167,7 @@ class AsgiHandler:
         scope["extensions"] = {**extensions, "websocket.http.response": {}}
         try:
             await call.run(self._application, scope)
-        except RuntimeError as error:
+        except Exception as error:
             if needs_asyncio(error):
                 error.add_note(ASYNCIO_HINT)
             raise

@@ -28,9 +28,12 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ASYNCIO_HINT = (
-    "this server runs applications on Trio: use anyio (as Starlette and FastAPI do) or trio instead of asyncio"
+    'applications run on Trio here: for one that needs asyncio set event_loop = "asyncio" in its asgi table, after '
+    "pip install 'securelight[asyncio]'; or use anyio, as Starlette and FastAPI do, instead of asyncio"
 )
 _NO_ASYNCIO = ("no running event loop", "There is no current event loop")
+_FOREIGN_AWAIT = "library written for some other framework like asyncio"
+"""What Trio says of an asyncio future that is awaited on it."""
 
 
 class LifespanFailed(SecurelightError):
@@ -55,12 +58,14 @@ class LifespanService:
         shutdown_seconds: how long the application may take to shut down before it is cancelled.
 
     Attributes:
-        application: as given.
+        application: what is called.
+        given: the application itself.
         state: the namespace that the application fills at startup; each request gets a shallow copy.
     """
 
     def __init__(self, application: Application, name: str, events: EventLog, shutdown_seconds: float) -> None:
         self.application = application
+        self.given = application
         self.state: dict[str, Any] = {}
         self._name = name
         self._events = events
@@ -156,5 +161,12 @@ class LifespanService:
 
 
 def needs_asyncio(error: BaseException | None) -> bool:
-    """True if `error` is what asyncio's functions raise where there is no asyncio event loop."""
-    return isinstance(error, RuntimeError) and str(error).startswith(_NO_ASYNCIO)
+    """True if `error`, or one in it or behind it, is what comes of asyncio's functions where there is no asyncio."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(needs_asyncio, error.exceptions))
+    text = str(error)
+    return (
+        (isinstance(error, RuntimeError) and text.startswith(_NO_ASYNCIO))
+        or (isinstance(error, TypeError) and _FOREIGN_AWAIT in text)
+        or (error is not None and needs_asyncio(error.__cause__))
+    )
