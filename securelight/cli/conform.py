@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from securelight.conformance import baseline as baseline_file
+from securelight.conformance.attack_permission import AttackRefused, refuse_strangers
 from securelight.conformance.case import Level, Outcome
 from securelight.conformance.dial import ANSWER_SECONDS, Patience
 from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
@@ -20,6 +21,7 @@ from securelight.conformance.runner import JOBS, Options, chosen, judge_sync, ne
 from securelight.conformance.suites import Suite, load_suite, suite_names
 from securelight.conformance.target import TargetError, parse_target
 
+ABUSE = "abuse"
 COMPARE = "compare"
 """In the place of a URL: several servers follow, and are shown in one table."""
 UNREACHABLE = 3
@@ -31,6 +33,7 @@ Examples:
   securelight conform https://localhost:8443
   securelight conform https://localhost:8443 --suite h2 --suite hpack
   securelight conform https://localhost:8443 --only h2/6.9.1 --bytes
+  securelight conform https://localhost:8443 --suite abuse
   securelight conform https://localhost:8443 --html report.html
   securelight conform https://localhost:8443 --json result.json
   securelight conform https://localhost:8443 --baseline result.json --junit result.xml
@@ -107,6 +110,11 @@ def command(
     )  # fmt: skip
     known = baseline_file.read(baseline) if baseline is not None else frozenset()
     runs = [new_run(parse_target(url), suites) for url in urls]
+    if ABUSE in suite_options or any(one.partition("/")[0] == ABUSE for one in only):
+        try:
+            refuse_strangers([run.target for run in runs], options.owned_hosts)
+        except AttackRefused as error:
+            raise click.UsageError(f"{error}.") from None
     reached = []
     for run in runs:
         progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares)

@@ -66,6 +66,7 @@ class Case:
         seconds: its deadline.
         alone: no other case may run beside it.
         abuse: an attack: it runs only against loopback, or a host whose owner asks for it.
+        slow: it waits for a deadline of the server: all such cases run side by side, and nothing else then.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Case:
     seconds: float = CASE_SECONDS
     alone: bool = False
     abuse: bool = False
+    slow: bool = False
 
     @property
     def suite(self) -> str:
@@ -93,9 +95,9 @@ class Case:
 
     @property
     def link(self) -> str:
-        """Where the rule can be read; empty if it stands in no RFC."""
+        """Where the rule, or the attack, can be read about; empty if it stands in no RFC and has no number."""
         if not self.rfc:
-            return ""
+            return f"https://www.cve.org/CVERecord?id={self.section}" if self.section.startswith("CVE-") else ""
         anchor = "appendix-" if self.section[:1].isalpha() else "section-"
         return f"https://www.rfc-editor.org/rfc/rfc{self.rfc}#{anchor}{self.section}"
 
@@ -109,7 +111,8 @@ class Topic:
         rfc: the document, for cases that name none of their own; 0 if the rules come from elsewhere.
         why: see Case; for the cases that say nothing of their own.
         cure: the same.
-        abuse: all of them are attacks: see Case; they then run alone.
+        abuse: all of them are attacks: see Case; they then run alone, unless they are slow.
+        slow: see Case.
         cases: what was added, in order.
     """
 
@@ -118,6 +121,7 @@ class Topic:
     why: str
     cure: str
     abuse: bool = False
+    slow: bool = False
     cases: list[Case] = field(default_factory=list)
 
     def must(
@@ -154,8 +158,9 @@ class Topic:
                     cure=cure or self.cure,
                     question=question,
                     seconds=seconds,
-                    alone=alone or self.abuse,
+                    alone=alone or (self.abuse and not self.slow),
                     abuse=self.abuse,
+                    slow=self.slow,
                 )
             )
             return question

@@ -24,6 +24,8 @@ Connect = Callable[["Target"], Awaitable[trio.abc.Stream]]
 
 
 ANSWER_SECONDS = 5.0
+SLOW_SECONDS = 66.0
+"""The longest deadline of a careful server is a minute (nginx); Apache has 20 to 40 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,20 @@ class Patience:
         connect: for TCP and the TLS handshake, each.
         answer: for something that has to come.
         silence: for something that should not come, or may.
+        slow: for a server to end a connection that makes hardly any progress.
+        noise: what a busy machine may add to the time of an answer.
     """
 
     connect: float = ANSWER_SECONDS
     answer: float = ANSWER_SECONDS
     silence: float = ANSWER_SECONDS / 10
+    slow: float = SLOW_SECONDS
+    noise: float = ANSWER_SECONDS / 100
 
     @classmethod
     def of(cls, seconds: float) -> Patience:
         """So many for an answer, and the others in proportion; silence is heard for at most a second."""
-        return cls(seconds, seconds, min(seconds / 10, 1.0))
+        return cls(seconds, seconds, min(seconds / 10, 1.0), noise=seconds / 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,27 @@ async def connect_tcp(target: Target) -> trio.abc.Stream:
     Errors: OSError.
     """
     return await trio.open_tcp_stream(target.host, target.port)
+
+
+def connect_only_to(addresses: Sequence[str], source: str | None = None) -> Connect:
+    """Connect to one of these addresses, whatever the target's name may mean by then.
+
+    Args:
+        addresses: tried in order.
+        source: our own address; used where the other one is of IPv4.
+    """
+
+    async def connect(target: Target) -> trio.abc.Stream:
+        refusal: OSError | None = None
+        for address in addresses:
+            ours = source if "." in address else None
+            try:
+                return await trio.open_tcp_stream(address, target.port, local_address=ours)
+            except OSError as error:
+                refusal = error
+        raise refusal or OSError("no address")
+
+    return connect
 
 
 def lenient_context(alpn: Sequence[str] = ()) -> ssl.SSLContext:
@@ -90,7 +117,9 @@ class Dial:
         target: the server.
         baseline: see Baseline.
         patience: see Patience.
+        connect: how connections are made.
         transcript: what went over all connections.
+        bystander: how somebody else connects, who has another address where that can be.
     """
 
     target: Target
@@ -98,6 +127,7 @@ class Dial:
     patience: Patience = Patience()
     connect: Connect = connect_tcp
     transcript: Transcript = field(default_factory=Transcript)
+    bystander: Connect | None = None
     _wires: list[Wire] = field(default_factory=list)
 
     async def tcp(self) -> Wire:
@@ -161,7 +191,12 @@ class Dial:
             await client.handshake(settings)
         return client
 
+    def another(self) -> Dial:
+        """One with the same target and transcript, whose connections are closed apart from these."""
+        return Dial(self.target, self.baseline, self.patience, self.connect, self.transcript, bystander=self.bystander)
+
     async def close(self) -> None:
         """Close all of them."""
-        for wire in self._wires:
+        wires, self._wires = self._wires, []
+        for wire in wires:
             await wire.close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from securelight.conformance.http2_client import Http2Client
+    from securelight.conformance.target import Target
 
 STATIC_ENTRIES = 61
 FIRST_DYNAMIC = 62
@@ -57,7 +58,11 @@ def size_update(size: int) -> bytes:
 
 def request(client: Http2Client, method: bytes | None = None) -> bytes:
     """A plain request that leaves the dynamic table alone; `method` is an encoded field, GET if None."""
-    target = client.target
+    return request_to(client.target, method)
+
+
+def request_to(target: Target, method: bytes | None = None) -> bytes:
+    """The same, for whom no client is needed."""
     return b"".join(
         (
             indexed(METHOD) if method is None else method,

@@ -4,7 +4,6 @@ what a plain request is answered with.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -33,13 +32,11 @@ class Preflight:
         baseline: see Baseline.
         server: the Server field.
         notes: for the reader of the report.
-        loopback: the host is this machine.
     """
 
     baseline: Baseline = field(default_factory=Baseline)
     server: str = ""
     notes: list[str] = field(default_factory=list)
-    loopback: bool = False
 
 
 async def look(target: Target, connect: Connect, patience: Patience, ca: Path | None) -> Preflight:
@@ -53,7 +50,7 @@ async def look(target: Target, connect: Connect, patience: Patience, ca: Path | 
 
     Errors: TargetError if it cannot be reached or speaks no TLS.
     """
-    found = Preflight(loopback=await _is_loopback(target.host))
+    found = Preflight()
     dial = Dial(target, Baseline(), patience, connect)
     try:
         if target.tls:
@@ -81,14 +78,6 @@ async def look(target: Target, connect: Connect, patience: Patience, ca: Path | 
             "cannot tell much."
         )
     return found
-
-
-async def _is_loopback(host: str) -> bool:
-    try:
-        found = await trio.socket.getaddrinfo(host, None)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
 
 
 async def _look_at_certificate(dial: Dial, found: Preflight, ca: Path | None) -> None:

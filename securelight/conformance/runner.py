@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from securelight.conformance.attack_permission import Permission, permission, refusal
 from securelight.conformance.case import Case, Failed, Outcome, Skipped
 from securelight.conformance.dial import Baseline, Connect, Dial, Patience, connect_tcp
 from securelight.conformance.grade import grade_of
@@ -34,6 +35,8 @@ JOBS = 8
 RETURN_SECONDS = 10.0
 """How long a server that went away is waited for, each time; once it has not come back, later waits are shorter."""
 GIVEN_UP_SECONDS = 0.5
+SLOW_PAUSE_SECONDS = 0.25
+"""Between the beginnings of slow attacks: the handshakes of one should not be the wait of another's polite client."""
 
 Progress = Callable[[Result], None]
 
@@ -78,12 +81,13 @@ async def judge(run: Run, options: Options, progress: Progress = lambda result: 
     """
     begun = trio.current_time()
     run.interrupted = True
+    allowed = await permission(run.target, options.owned_hosts)
     found = await look(run.target, options.connect, options.patience, options.ca)
     run.server, run.notes = found.server, run.notes + found.notes
     cases = chosen(run.suites, options.only)
     order = {case.id: place for place, case in enumerate(cases)}
-    bench = _Bench(run, options, found.baseline, progress)
-    if not found.loopback and run.target.host not in options.owned_hosts:
+    bench = _Bench(run, options, found.baseline, progress, allowed)
+    if not allowed.granted:
         cases = bench.leave_out_abuse(cases)
     try:
         await bench.put_all(cases)
@@ -104,11 +108,12 @@ def new_run(target: Target, suites: Sequence[Suite]) -> Run:
 class _Bench:
     """The state of one run."""
 
-    def __init__(self, run: Run, options: Options, baseline: Baseline, progress: Progress) -> None:
+    def __init__(self, run: Run, options: Options, baseline: Baseline, progress: Progress, allowed: Permission) -> None:
         self._run = run
         self._options = options
         self._baseline = baseline
         self._progress = progress
+        self._attack, self._bystander = allowed.connects(options.connect)
         self._away = trio.Event()
         self._running: set[str] = set()
         self._suspects: list[Case] = []
@@ -116,27 +121,29 @@ class _Bench:
 
     def leave_out_abuse(self, cases: Sequence[Case]) -> list[Case]:
         """Skip the attacks; returns the other cases."""
-        words = f"attacks are tried on loopback only; if {self._run.target.host} is yours, add --i-own-this-host"
+        words = refusal(self._run.target.host)
         for case in cases:
             if case.abuse:
                 self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
         return [case for case in cases if not case.abuse]
 
     async def put_all(self, cases: Sequence[Case]) -> None:
-        waiting = [case for case in cases if not case.alone]
-        lonely = [case for case in cases if case.alone]
-        while waiting:
-            waiting = await self._put_together(waiting)
-            suspects, self._suspects = self._suspects, []
-            for case in suspects:
-                await self._put_alone(case)
+        waiting = [case for case in cases if not case.alone and not case.slow]
+        slow = [case for case in cases if case.slow]
+        lonely = [case for case in cases if case.alone and not case.slow]
+        for group, jobs, pause in ((waiting, self._options.jobs, 0.0), (slow, len(slow), SLOW_PAUSE_SECONDS)):
+            while group:
+                group = await self._put_together(group, jobs, pause)  # noqa: PLW2901 - what is left of it
+                suspects, self._suspects = self._suspects, []
+                for case in suspects:
+                    await self._put_alone(case)
         for case in lonely:
             await self._put_alone(case)
         if not lonely and not await self._server_is_there():
             self._run.notes.append("The server went away at the end: it takes no more connections.")
 
-    async def _put_together(self, cases: list[Case]) -> list[Case]:
-        """Several at a time, until the server goes away; returns those that were not begun."""
+    async def _put_together(self, cases: list[Case], jobs: int, pause: float) -> list[Case]:
+        """So many at a time, begun `pause` seconds apart, until the server goes away; returns those that were not."""
         self._away = trio.Event()
         queue = cases[::-1]
 
@@ -152,8 +159,9 @@ class _Bench:
                     self._finish(result)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(min(self._options.jobs, len(cases))):
+            for _ in range(min(jobs, len(cases))):
                 nursery.start_soon(work)
+                await trio.sleep(pause)
         return queue[::-1]
 
     async def _put_alone(self, case: Case) -> None:
@@ -175,7 +183,8 @@ class _Bench:
 
     async def _put(self, case: Case) -> Result | None:
         """One case; None if the server could not be reached."""
-        dial = Dial(self._run.target, self._baseline, self._options.patience, self._options.connect)
+        connect = self._attack if case.abuse else self._options.connect
+        dial = Dial(self._run.target, self._baseline, self._options.patience, connect, bystander=self._bystander)
         begun = trio.current_time()
         outcome = Outcome.PASSED
         words = ""
@@ -191,7 +200,7 @@ class _Bench:
         except Unreachable:
             return None
         except ExceptionGroup as group:
-            outcome, words = Outcome.FAILED, _words_of(group)
+            outcome, words = _ending_of(group)
         except Exception as error:  # a fault of ours must not cost the other results
             outcome, words = Outcome.FAILED, f"the judge itself broke: {error!r}"
         finally:
@@ -203,13 +212,18 @@ class _Bench:
         self._progress(result)
 
 
-def _words_of(group: ExceptionGroup) -> str:
-    """What a case that runs several tasks has failed with."""
-    failures = group.subgroup(Failed)
-    error: BaseException = group if failures is None else failures
+def _ending_of(group: ExceptionGroup) -> tuple[Outcome, str]:
+    """How a case that runs several tasks has ended: what failed counts first, then what was skipped."""
+    for kind, outcome in ((Failed, Outcome.FAILED), (Skipped, Outcome.SKIPPED)):
+        error: BaseException | None = group.subgroup(kind)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is not None:
+            return outcome, str(error)
+    error = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) if failures is not None else f"the judge itself broke: {error!r}"
+    return Outcome.FAILED, f"the judge itself broke: {error!r}"
 
 
 def judge_sync(run: Run, options: Options, progress: Progress = lambda result: None) -> None:

@@ -224,7 +224,7 @@ async def test_attacks_are_not_tried_on_strangers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(trio.socket, "getaddrinfo", elsewhere)
     run = await judged(one_suite([case]), right)
     assert outcomes(run)["attack"] == (
-        Outcome.SKIPPED, "attacks are tried on loopback only; if 127.0.0.1 is yours, add --i-own-this-host",
+        Outcome.SKIPPED, "attacks are tried on loopback only; if 127.0.0.1 is yours, add --i-own-this-host 127.0.0.1",
     )  # fmt: skip
 
 

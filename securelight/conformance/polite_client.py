@@ -1,0 +1,212 @@
+"""A client that asks for a page again and again beside an attack, and what it may notice of the attack.
+
+The measure: the 99th percentile of its waiting times during and after the attack is at most twice what it was before,
+or `Patience.noise` more, whichever is larger. Without the second bound, a server whose answers take 2 ms would fail
+by a hiccup of the machine that both run on; with it, an attack that holds a worker for longer than that is still seen.
+What the judge itself was late by meanwhile, having work of its own or a busy machine, is taken off.
+What only happens once is a hiccup: an attack that seems to slow the polite client down is tried again, and has to do
+so each time. A polite client that is not served at all is a failure at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.dial import Dial
+from securelight.conformance.http1_client import Http1Client, connect, request
+from securelight.conformance.wire import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securelight.conformance.case import Question
+    from securelight.conformance.http2_client import Http2Client
+
+QUIET_REQUESTS = 12
+AFTER_REQUESTS = 6
+LEAST_DURING = 4
+"""So many requests are begun while the attack goes on, or directly after it if it was over before."""
+PAUSE_SECONDS, SLOW_PAUSE_SECONDS = 0.003, 0.25
+TICK_SECONDS = 0.01
+TRIES = 3
+ATTACK_SECONDS = 12.0
+"""How long one try of an attack may take; then it is broken off."""
+CASE_SECONDS = 60.0
+LARGE_PAGE_BYTES = 262_144
+"""Of a page that is larger, only the head is asked for."""
+
+
+class PoliteClient:
+    """Asks for the page.
+
+    Args:
+        dial: whom to ask; its connections are this client's own.
+        fresh: a new connection for each request, as people have who come for the first time.
+    """
+
+    def __init__(self, dial: Dial, *, fresh: bool) -> None:
+        self._dial = dial
+        self._fresh = fresh
+        self._http1: Http1Client | None = None
+        self._http2: Http2Client | None = None
+        self._method = "HEAD" if dial.baseline.body_bytes > LARGE_PAGE_BYTES else "GET"
+
+    async def ask(self) -> float:
+        """One request; how many seconds it took. Errors: Failed if it is not answered as usual."""
+        if self._fresh:
+            await self.close()
+        begun = trio.current_time()
+        try:
+            status = await self._ask()
+        except Unreachable as error:
+            raise Failed(f"the polite client could not connect: {error}") from None
+        except Failed as error:
+            raise Failed(f"the polite client was not served: {error}") from None
+        if status != self._dial.baseline.status and (self._dial.baseline.status or status >= 500):
+            raise Failed(f"the polite client got {status} instead of {self._dial.baseline.status}")
+        return trio.current_time() - begun
+
+    async def _ask(self) -> int:
+        if self._http2 is None:
+            try:
+                return await self._ask_http1()
+            except Skipped:
+                self._http2 = await self._dial.http2()
+        return await self._ask_http2(self._http2)
+
+    async def _ask_http1(self) -> int:
+        kept = self._http1 is not None
+        client = self._http1 or await connect(self._dial)
+        await client.send(request(self._dial.target, method=self._method.encode()))
+        answer = await client.answer(self._method)
+        if answer is None and kept and client.wire.ended:
+            await self.close()  # a server may end a connection between two requests
+            return await self._ask_http1()
+        if answer is None:
+            raise Failed(client.wire.end_words or "no answer came in time")
+        self._http1 = client
+        if b"close" in answer.options:
+            await self.close()
+        return answer.status
+
+    async def _ask_http2(self, client: Http2Client) -> int:
+        stream_id = client.next_stream()
+        await client.send(client.head(stream_id, client.request(self._method.encode())))
+        await client.until(lambda: client.ended(stream_id) or client.over)
+        answer = client.answers.get(stream_id)
+        if answer is None or not answer.ended:
+            raise Failed(client.situation(stream_id))
+        client.forget(stream_id)
+        client.frames.clear()
+        return answer.status
+
+    async def close(self) -> None:
+        """End its connection; the next request makes another one."""
+        self._http1 = self._http2 = None
+        await self._dial.close()
+
+
+def percentile(seconds: list[float], share: float = 0.99) -> float:
+    """So many of the values are at most this one; 0 of none."""
+    ordered = sorted(seconds)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)] if ordered else 0.0
+
+
+@dataclass(slots=True)
+class Waits:
+    """How long the polite client waited, in seconds; `late` is by how much the judge woke up too late meanwhile."""
+
+    before: list[float] = field(default_factory=list)
+    during: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+
+    def allowed(self, noise: float) -> float:
+        """The measure, in seconds: see the module."""
+        quiet = percentile(self.before)
+        return max(2 * quiet, quiet + noise) + percentile(self.late)
+
+    def harmed(self, noise: float) -> bool:
+        """Whether the attack made it wait too long."""
+        return max(percentile(self.during), percentile(self.after)) > self.allowed(noise)
+
+    def words(self) -> str:
+        """For people."""
+        shown = [f"{percentile(part) * 1000:.1f}" for part in (self.before, self.during, self.after)]
+        return f"a polite client waited {shown[0]} ms before, {shown[1]} ms during, {shown[2]} ms after it (p99)"
+
+
+def watched(*, fresh: bool = False, slow: bool = False) -> Callable[[Question], Question]:
+    """Turn an attack into a question: with a polite client beside it, whose waits are measured.
+
+    Args:
+        fresh: see PoliteClient; for attacks on connections.
+        slow: it waits for deadlines of the server: one try, and the polite client asks seldom.
+
+    The attack is a question by itself, of its reaction to the server; its connections are closed when it is over.
+    """
+
+    def wrap(attack: Question) -> Question:
+        async def question(dial: Dial) -> str:
+            tries = 1 if slow else TRIES
+            for _ in range(tries):
+                words, waits = await _attempt(dial, attack, fresh=fresh, slow=slow)
+                told = f"{words}; {waits.words()}"
+                if not waits.harmed(dial.patience.noise):
+                    return told
+            allowed = waits.allowed(dial.patience.noise) * 1000
+            raise Failed(f"{told}, more than the {allowed:.1f} ms allowed, each of {tries} times")
+
+        return question
+
+    return wrap
+
+
+async def _attempt(dial: Dial, attack: Question, *, fresh: bool, slow: bool) -> tuple[str, Waits]:
+    connect = dial.bystander or dial.connect
+    polite = PoliteClient(Dial(dial.target, dial.baseline, dial.patience, connect), fresh=fresh)
+    attacker = dial.another()
+    waits = Waits()
+    words = ""
+    over = trio.Event()
+
+    async def ask() -> None:
+        while not over.is_set() or len(waits.during) < LEAST_DURING:
+            waits.during.append(await polite.ask())
+            with trio.move_on_after(SLOW_PAUSE_SECONDS if slow else PAUSE_SECONDS):
+                await over.wait()
+
+    async def tick() -> None:
+        while not over.is_set():
+            due = trio.current_time() + TICK_SECONDS
+            await trio.sleep_until(due)
+            waits.late.append(trio.current_time() - due)
+
+    try:
+        for _ in range(QUIET_REQUESTS):
+            waits.before.append(await polite.ask())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(tick)
+            try:
+                seconds = dial.patience.slow + 3 * dial.patience.answer if slow else ATTACK_SECONDS
+                with trio.move_on_after(seconds) as scope:
+                    words = await attack(attacker)
+            finally:
+                over.set()
+        if scope.cancelled_caught:
+            raise Failed(f"the server was still busy with the attack after {seconds:g} s")
+        await attacker.close()
+        for number in range(AFTER_REQUESTS):
+            if number == AFTER_REQUESTS - 1:
+                await polite.close()  # the server takes new connections too
+            waits.after.append(await polite.ask())
+    finally:
+        await attacker.close()
+        await polite.close()
+    return words, waits
