@@ -436,6 +436,10 @@ class TestExamples:
         self._site_of_files(shipped, "status.toml", "status")
         self._site_of_files(shipped, "rules.toml", "rules")
         self._site_of_files(shipped, "headers.toml", "fields")
+        self._site_of_files(shipped, "cgi.toml", "programs")
+        self._site_of_files(shipped, "uwsgi.toml", "flow")
+        self._site_of_files(shipped, "php-fpm.toml", "blog")
+        self._site_of_files(shipped, "authorizer.toml", "members")
         return shipped / "conf.d"
 
     def _proxied_site(self, shipped: Path) -> None:
