@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from securelight import __version__
+from securelight.cli.watch_files import folders_of, reloading
 from securelight.config.load import load
 from securelight.config.schema import Config
 from securelight.features import FEATURES
@@ -57,7 +59,8 @@ def control_path(config: Config) -> Path:
 @click.command(epilog=EXAMPLES, short_help="Run the server from a configuration file.")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True,
               help="The configuration: a file, or a folder of *.toml.")  # fmt: skip
-def command(path: Path) -> None:
+@click.option("--reload", is_flag=True, help="For development: reload when applications or configuration change.")
+def command(path: Path, *, reload: bool) -> None:
     """Run the server from a configuration file."""
     if not path.exists():
         raise ConfigError(str(path), f"{NO_CONFIGURATION}\n{EXAMPLE}")
@@ -76,7 +79,9 @@ def command(path: Path) -> None:
         )
 
     supervisor = Supervisor(lambda: load(path, FEATURES), FEATURES, control_path(config), ready)
-    sys.exit(supervisor.run())
+    with reloading(folders_of(config)) if reload else contextlib.nullcontext():
+        code = supervisor.run()
+    sys.exit(code)
 
 
 def _shown(sock: socket.socket) -> str:

@@ -6,6 +6,7 @@ the end where to click. Nothing is configured and nothing but the certificate fo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import re
@@ -20,6 +21,7 @@ from typing import Any, Literal, cast
 import click
 
 from securelight import __version__
+from securelight.cli.watch_files import reloading
 from securelight.config.schema import (
     AccessLogConfig,
     CertificateFiles,
@@ -48,6 +50,7 @@ Examples:
   securelight serve                        this folder on https://localhost:8443/
   securelight serve site                   the folder `site`
   securelight serve --app shop:app         an ASGI or WSGI application (module:attribute)
+  securelight serve --app shop:app --reload    the same, loaded anew when its files change
   securelight serve --listen '*:8443'      for the whole network, both families
   securelight serve --workers 2 --access-log access.log
 
@@ -75,6 +78,7 @@ Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage.
               help="Where requests are logged: a file, - for standard output, or off.")  # fmt: skip
 @click.option("--log-format", type=click.Choice(["combined", "json"]), default="combined", show_default=True,
               help="The form of the access log.")  # fmt: skip
+@click.option("--reload", is_flag=True, help="For development: load the application anew when its files change.")
 def command(
     directory: Path | None,
     listen: str,
@@ -84,6 +88,8 @@ def command(
     certs: Path,
     access_log: str,
     log_format: str,
+    *,
+    reload: bool,
 ) -> None:
     """Serve DIRECTORY (by default this one) over HTTPS, with HTTP/2 and HTTP/1.1.
 
@@ -93,6 +99,8 @@ def command(
     root = directory if directory is not None else Path()
     if app is None and not root.is_dir():
         raise click.UsageError(f"{root} is not a folder. Name the folder to serve: securelight serve FOLDER")
+    if reload and app is None:
+        raise click.UsageError("--reload is for --app: changed files of a folder are served without it")
     names = _names(listen)
     certificates = make_certificates(certs, names)
     address, sockets = _bind_near(listen)
@@ -122,7 +130,9 @@ def command(
 
     port = parse_address(address)[1]
     supervisor = Supervisor(load, FEATURES, certs / f"serve-{port}.sock", ready, {address: sockets})
-    sys.exit(supervisor.run())
+    with reloading([Path.cwd()]) if reload else contextlib.nullcontext():
+        code = supervisor.run()
+    sys.exit(code)
 
 
 def _names(listen: str) -> list[str]:
