@@ -30,8 +30,10 @@ from securelight.config.schema import (
     SiteKeys,
 )
 from securelight.config.sites import SiteReader
+from securelight.config.tcp import TcpConfig, read_tcp
 from securelight.model import limits
 from securelight.model.errors import ConfigError
+from securelight.model.forwarded import parse_networks
 from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from securelight.config.read import Document
     from securelight.config.schema import FeatureRow
 
-_TOP_LEVEL: Final = {"include": None, "server": None, "listen": None, "site": None}
+_TOP_LEVEL: Final = {"include": None, "server": None, "listen": None, "site": None, "tcp": None}
 
 
 def load(path: Path, features: Sequence[FeatureRow], environment: Mapping[str, str] | None = None) -> Config:
@@ -100,7 +102,8 @@ class _Loader:
         server = self._server(documents)
         listens = self._listens(documents, whole=whole)
         sites = self._read_sites(documents, whole=whole)
-        return Config(server, listens, sites, base, [document.path for document in documents])
+        tcp = self._tcp(documents)
+        return Config(server, listens, sites, base, [document.path for document in documents], tcp)
 
     def _server(self, documents: list[Document]) -> ServerConfig:
         having = [document for document in documents if "server" in document.table]
@@ -148,12 +151,27 @@ class _Loader:
             if taken is not place and address.port != 0:
                 self.faults.add(place, f"{quoted(text)} is already listened on by {taken}")
             if listen is not None:
+                self._check_balancers(listen, where)
                 listens.append(listen)
         if whole and not any("listen" in document.table for document in documents):
             self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
         if listens and not self.faults and all(listen.plain_http == "redirect" for listen in listens):
             self.faults.add(tables[0][1], "only redirects, and nothing listens for https; add another [[listen]]")
         return tuple(listens)
+
+    def _check_balancers(self, listen: ListenConfig, where: Where) -> None:
+        try:
+            parse_networks(listen.proxy_protocol_from)
+        except ValueError as error:
+            self.faults.add(where.key("proxy_protocol_from"), str(error))
+
+    def _tcp(self, documents: list[Document]) -> tuple[TcpConfig, ...]:
+        found = []
+        for _, where, value in self._tables(documents, "tcp"):
+            tcp = self._converter.table(value, TcpConfig, where)
+            if tcp is not None:
+                found.append(read_tcp(tcp, where, self._sites.hosts, self.faults))
+        return tuple(found)
 
     def _read_sites(self, documents: list[Document], *, whole: bool) -> tuple[SiteConfig, ...]:
         tables = self._tables(documents, "site")
@@ -195,6 +213,7 @@ def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
         (SiteKeys, "[[site]]"),
         (ServerConfig, "[server]"),
         (ListenConfig, "[[listen]]"),
+        (TcpConfig, "[[tcp]]"),
         (CertificateFiles, "[[site.certificate]]"),
         (RouteKeys, "[[site.route]]"),
         (AccessLogConfig, "[server.access_log]"),

@@ -21,6 +21,7 @@ from securelight.config.schema import Config, ListenConfig
 from securelight.pipeline.compile import Feature
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.server import channel, signals, worker
+from securelight.server.confinement import Confinement
 from securelight.server.log_file import close_log
 from securelight.tls.identity import IdentityTable
 from securelight.tls.reload import CertificateWatcher, ChangedPair
@@ -47,6 +48,8 @@ class WorkerProcess:
     ready: bool = False
     leaving: bool = False
     """It was told by somebody else to end, and its successor is on the list."""
+    closed: bool = False
+    """It has closed its listening sockets."""
     slot: int = -1
     """On the scoreboard."""
 
@@ -58,6 +61,7 @@ class Generation:
         config, features, listens, identities: what they serve.
         watcher: of the certificate files behind `identities`.
         log_descriptor: the access log; owned from now on.
+        confinement: what the workers may still open.
 
     Attributes:
         scoreboard: where workers show their reports; the supervisor's.
@@ -71,12 +75,15 @@ class Generation:
         identities: IdentityTable,
         watcher: CertificateWatcher,
         log_descriptor: int,
+        confinement: Confinement,
     ) -> None:
         self.config = config
         self.listens = listens
         self.identities = identities
         self.watcher = watcher
         self.log_descriptor = log_descriptor
+        self.confinement = confinement
+        self._confined_to = confinement.identities()
         self.workers: dict[int, WorkerProcess] = {}
         self.draining = False
         self.failure = ""
@@ -85,6 +92,19 @@ class Generation:
         self._features = features
         self._restarts: list[tuple[float, int]] = []
         self._deaths = [0] * (config.server.workers + 1)
+
+    @property
+    def misplaced(self) -> bool:
+        """True once one of the folders that the workers are confined to has become another one, as when a site is
+        deployed by renaming: they cannot open the new one."""
+        return any(
+            new and new != old for new, old in zip(self.confinement.identities(), self._confined_to, strict=True)
+        )
+
+    @property
+    def closed(self) -> bool:
+        """True once no worker accepts any more."""
+        return all(one.closed for one in self.workers.values())
 
     @property
     def ready(self) -> bool:
@@ -148,7 +168,7 @@ class Generation:
             for sibling in self.workers.values():
                 sibling.end.close()
             leave_supervisor()
-            worker.main(task)
+            worker.main(task, self.confinement)
         finally:
             os._exit(1)
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from securelight.config.schema import Config, SiteConfig
 from securelight.model.errors import CertificateError, SecurelightError
 from securelight.pipeline.compile import Feature
+from securelight.server.confinement import plan
 from securelight.server.generation import Generation
 from securelight.server.log_file import close_log, open_log
+from securelight.server.process_hardening import write_no_core
 from securelight.server.sockets import BoundSockets
 from securelight.tls.client_trust import ClientTrust, read_authorities, read_revocations
 from securelight.tls.identity import TlsSite, build_identities
@@ -24,7 +26,7 @@ class FaultyCertificates(SecurelightError):
 def prepare(
     config: Config, features: Sequence[Feature], sockets: BoundSockets, *, forgiving: bool = False
 ) -> Generation:
-    """Read the certificates, open the log, bind what is not bound yet.
+    """Read the certificates, open the log, bind what is not bound yet; from here on, this process writes no core.
 
     Args:
         config: what to serve.
@@ -34,6 +36,9 @@ def prepare(
 
     Errors: ConfigError, FaultyCertificates.
     """
+    confinement = plan(config)
+    if config.server.sandbox.mode != "off":
+        write_no_core()
     sites = [
         TlsSite(
             site.hosts,
@@ -56,7 +61,7 @@ def prepare(
     except BaseException:
         close_log(log_descriptor)
         raise
-    return Generation(config, features, listens, identities, watcher, log_descriptor)
+    return Generation(config, features, listens, identities, watcher, log_descriptor, confinement)
 
 
 def client_trust(site: SiteConfig) -> ClientTrust | None:

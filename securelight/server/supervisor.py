@@ -23,6 +23,7 @@ from securelight.config.schema import Config
 from securelight.model.errors import SecurelightError
 from securelight.pipeline.compile import Feature
 from securelight.server import channel
+from securelight.server.certificate_care import look_after_certificates
 from securelight.server.commands import CommandServer
 from securelight.server.control import ControlClient
 from securelight.server.event_log import event_log
@@ -30,18 +31,18 @@ from securelight.server.generation import Generation, WorkerProcess, kill
 from securelight.server.log_file import STANDARD_OUTPUT, open_log
 from securelight.server.own_report import OwnReport
 from securelight.server.preparation import prepare
+from securelight.server.service_manager import ServiceManager
 from securelight.server.signals import Signals, has_terminal
 from securelight.server.sockets import BoundSockets
-from securelight.tls.reload import ChangedPair
 
 WATCH_SECONDS = 2.0
 """How often certificate files are looked at."""
+CLOSE_SECONDS = 3.0
+"""How long `reloaded` is held back for old workers that do not close their listening sockets."""
 CONTEXT_SECONDS = 86_400.0
 """TLS contexts, and with them the session ticket keys, are replaced at least this often."""
-
-
 RETRY_SECONDS = 30.0
-"""When it is tried again to replace them, if that was due to client certificates and failed."""
+"""When it is tried again to replace workers that do not fit any more, if that failed."""
 
 
 class StartFailed(SecurelightError):
@@ -75,6 +76,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: Signals | None = None
         self._had_terminal = has_terminal()
+        self._manager = ServiceManager(os.environ)
         self._sockets = BoundSockets(bound or {})
         self._current: Generation | None = None
         self._next: Generation | None = None
@@ -84,13 +86,15 @@ class Supervisor:
         self._waiting_again: list[ControlClient] = []
         """Who asked while one was under way: it may have read the files before they were changed."""
         self._reload_again = False
+        self._leaving: list[tuple[Generation, float, list[ControlClient]]] = []
+        """Generations that still have to close their sockets, until when that is waited for, and by whom."""
         self._stopping = False
         self._failure = ""
         self._watch_at = 0.0
         self._renew_at = 0.0
         self._report = OwnReport()
-        self._outdated = False
-        """The contexts judge client certificates by what no longer holds."""
+        self._outdated = ""
+        """Why the workers do not fit any more: by what they judge client certificates, or which folders they see."""
 
     def run(self) -> int:
         """Serve until stopped; returns the exit code.
@@ -116,7 +120,9 @@ class Supervisor:
             for key, _mask in self._selector.select(self._pause()):
                 key.data(key.fileobj)
             self._reap()
+            self._tell_reloaded()
             now = time.monotonic()
+            self._manager.alive(now)
             for generation in self._generations():
                 for one in generation.overdue(now):
                     self._overdue(generation, one)
@@ -127,6 +133,7 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         due = min((one.next_due() for one in self._generations()), default=math.inf)
+        due = min(due, self._manager.next_ping, *(until for _generation, until, _clients in self._leaving))
         if self._current is not None and not self._stopping:
             due = min(due, self._watch_at)
         return None if due == math.inf else max(0.0, due - time.monotonic())
@@ -166,7 +173,8 @@ class Supervisor:
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
-        for client in (*self._waiting, *self._waiting_again):
+        leaving = (client for _generation, _until, clients in self._leaving for client in clients)
+        for client in (*self._waiting, *self._waiting_again, *leaving):
             client.sock.close()
         self._sockets.keep({listen.address for listen, _sock in generation.listens})
         for other in self._generations():
@@ -202,6 +210,8 @@ class Supervisor:
         elif message.kind == "leaving":
             generation.replace(one, time.monotonic())
             self._events.info("worker drains, starting another", worker=one.number, process=one.process_id)
+        elif message.kind == "closed":
+            one.closed = True
         elif message.kind == "failed":
             generation.failure = message.text
             if generation is self._current:
@@ -219,7 +229,7 @@ class Supervisor:
         """The new workers are READY: they serve, the old ones drain."""
         before, self._current, self._next = self._current, generation, None
         self._renew_at = time.monotonic() + CONTEXT_SECONDS
-        self._outdated = False
+        self._outdated = ""
         for listen, sock in generation.listens:
             sock.listen(listen.backlog)  # which may have changed
         generation.tell("serve")
@@ -229,8 +239,18 @@ class Supervisor:
             before.drain()
             self._old.append(before)
             self._sockets.keep({listen.address for listen, _sock in generation.listens})
-            self._events.info("reloaded", workers=len(generation.workers))
+            self._leaving.append((before, time.monotonic() + CLOSE_SECONDS, self._waiting))
+            self._waiting = []
         self._reload_over(ok=True, message="reloaded")
+
+    def _tell_reloaded(self) -> None:
+        """Whoever connects after this meets the new workers: the old ones have closed their sockets, or are stuck."""
+        now = math.inf if self._stopping else time.monotonic()
+        for item in [item for item in self._leaving if item[0].closed or item[1] <= now]:
+            self._leaving.remove(item)
+            self._events.info("reloaded", workers=len(self._current.workers) if self._current is not None else 0)
+            for client in item[2]:
+                client.answer(ok=True, message="reloaded")
 
     def _next_failed(self, generation: Generation, why: str) -> None:
         """The new workers cannot start: back to how it was."""
@@ -253,6 +273,7 @@ class Supervisor:
         elif self._next is not None:
             self._reload_again = True
         else:
+            self._manager.reloading()
             self._start_next(self._load)
 
     def _start_next(self, load: Callable[[], Config], *, forgiving: bool = False) -> None:
@@ -275,6 +296,7 @@ class Supervisor:
         waiting, self._waiting, self._waiting_again = self._waiting, self._waiting_again, []
         for client in waiting:
             client.answer(ok=ok, message=message)
+        self._manager.ready(f"serving, the last reload failed: {message}" if not ok else "serving")
         if self._reload_again:
             self._reload_again = False
             self._reload()
@@ -299,36 +321,15 @@ class Supervisor:
         if now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
             self._report.look(current.watcher.expiry, now)
-            changes = current.watcher.check()
-            for pair in changes.pairs:
-                self._take_over(current, pair)
-            for fault in changes.faults:
-                self._events.error("certificate not taken over, the old one stays", why=str(fault))
-            for ending in current.watcher.expiry.check(time.time()):
-                what = "certificate has expired" if ending.days < 0 else "certificate expires soon"
-                self._events.warning(what, file=str(ending.file), on=f"{ending.not_after:%Y-%m-%d}", days=ending.days)
-            trust = current.watcher.trust.check(time.time())
-            for fault in trust.faults:
-                self._events.error("client certificates", why=str(fault))
-            if trust.outdated:
-                self._outdated, self._renew_at = True, now
+            if look_after_certificates(current, self._events):
+                self._outdated, self._renew_at = "what client certificates are judged by has changed", now
+            elif current.misplaced and not self._outdated:
+                self._outdated, self._renew_at = "a folder that they serve is another one now", now
         if now >= self._renew_at and self._next is None:
             # The configuration as it was read: what stands in the files may be half-written, and nobody asked for it.
             self._renew_at = now + (RETRY_SECONDS if self._outdated else CONTEXT_SECONDS)
-            why = "what client certificates are judged by has changed" if self._outdated else "they are a day old"
-            self._events.info("replacing the TLS contexts", why=why)
+            self._events.info("replacing the workers", why=self._outdated or "their TLS contexts are a day old")
             self._start_next(lambda: current.config, forgiving=True)
-
-    def _take_over(self, generation: Generation, pair: ChangedPair) -> None:
-        try:
-            missed = generation.take_over(pair)
-        except SecurelightError as error:
-            self._events.error("certificate not taken over, the old one stays", why=str(error))
-            return
-        self._events.info("certificate taken over", file=str(pair.files[0]))
-        for one in missed:  # its successor has the new certificate
-            kill(one)
-            self._events.error("worker killed", worker=one.number, why="it does not read its messages")
 
     def _overdue(self, generation: Generation, one: WorkerProcess) -> None:
         kill(one)
@@ -385,6 +386,7 @@ class Supervisor:
                 generation.kill()
             return
         self._stopping = True
+        self._manager.stopping()
         self._events.info("stopping", open_requests_get_seconds=self._graceful_seconds())
         self._answer_all(ok=False, message="the server is stopping")
         self._sockets.close()  # new clients are refused instead of left to wait

@@ -6,10 +6,7 @@ accepts once it is told to, and lives until it is told to drain, is sent SIGTERM
 
 from __future__ import annotations
 
-import errno
-import grp
 import os
-import pwd
 import signal
 import socket
 from collections.abc import Sequence
@@ -25,9 +22,10 @@ from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.protocol.engine import choose
-from securelight.server import channel, signals
+from securelight.server import channel, process_hardening, signals
 from securelight.server.access_log import AccessLog
 from securelight.server.address_limits import AddressLimits
+from securelight.server.confinement import Confinement
 from securelight.server.deadlines import Wheel
 from securelight.server.event_log import event_log
 from securelight.server.fence import Fence
@@ -38,6 +36,7 @@ from securelight.server.reactor import Reactor
 from securelight.server.reporter import Counters, Reporter
 from securelight.server.service import Service
 from securelight.server.stream_runners import StreamRunners
+from securelight.server.tcp_tunnel import TcpRoutes
 from securelight.tls.identity import IdentityTable
 
 if TYPE_CHECKING:
@@ -71,13 +70,18 @@ class WorkerTask:
     scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
 
 
-def main(task: WorkerTask) -> NoReturn:
+def main(task: WorkerTask, confinement: Confinement) -> NoReturn:
     """The life of a worker, in the forked child; ends the process."""
     code = 1
     try:
         signals.reset_in_worker()
-        _drop_privileges(task.config)
-        trio.run(Worker(task).run)
+        process_hardening.harden_worker(task.config.server)
+        if confinement.runs_code:  # which could start a thread that is not confined
+            _confine(confinement, task)
+        worker = Worker(task)
+        if not confinement.runs_code:  # our own code reads more while it is built than when it serves
+            _confine(confinement, task)
+        trio.run(worker.run)
         code = 0
     except BaseException as error:
         cause = _only_cause(error)
@@ -97,32 +101,21 @@ def _only_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _drop_privileges(config: Config) -> None:
-    """Become `server.user` and `server.group`.
+def _confine(confinement: Confinement, task: WorkerTask) -> None:
+    """Give up the files that are not served.
 
-    Errors: ConfigError.
+    Errors: ConfigError if the kernel refuses, and the configuration requires it.
     """
-    user, group = config.server.user, config.server.group
-    if not user and not group:
-        return
-    try:
-        account = pwd.getpwnam(user) if user else None
-        group_id = grp.getgrnam(group).gr_gid if group else account.pw_gid if account else os.getgid()
-    except KeyError as error:
-        raise ConfigError("server.user", f"there is no such user or group: {error}") from error
-    if os.geteuid() != 0 and (account is None or account.pw_uid == os.geteuid()) and group_id == os.getegid():
-        return  # that is who we are already
-    try:
-        if account is not None:
-            os.initgroups(account.pw_name, group_id)
-        else:
-            os.setgroups([])
-        os.setgid(group_id)
-        if account is not None:
-            os.setuid(account.pw_uid)
-    except OSError as error:
-        why = "only root can" if error.errno == errno.EPERM else error.strerror
-        raise ConfigError("server.user", f"cannot become {user or group}: {why}") from error
+    mode, why_not = task.config.server.sandbox.mode, confinement.why_not
+    if not why_not:
+        try:
+            confinement.enforce()
+        except OSError as error:
+            why_not = error.strerror or str(error)
+            if mode == "required":
+                raise ConfigError("server.sandbox.mode", f"workers cannot be confined: {why_not}") from error
+    if why_not and mode != "off" and task.number == 1:
+        event_log("worker").info("workers are not confined to what they serve", why=why_not)
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -141,7 +134,10 @@ class Worker:
         self._access_log = AccessLog(task.log_descriptor, task.config.server.access_log.format)
         self._engines = choose(task.config.server.engine)
         self._threads = trio.CapacityLimiter(self._limits.worker_threads)
-        trusted = dict.fromkeys(text for site in task.config.sites for text in site.trusted_proxies)
+        balancers = [text for listen, _sock in task.listens for text in listen.proxy_protocol_from]
+        proxies = [text for site in task.config.sites for text in site.trusted_proxies]
+        trusted = dict.fromkeys(balancers + proxies)
+        self._tcp = TcpRoutes(task.config.tcp, self._limits) if task.config.tcp else None
         self._addresses = AddressLimits(self._limits, TrustedProxies(parse_networks(tuple(trusted))))
         self._starting = trio.CancelScope()
         self._serve_told = trio.Event()
@@ -204,6 +200,7 @@ class Worker:
 
     def _service_maker(self, listen: ListenConfig, port: int) -> Callable[[Reactor, Wheel, trio.Nursery], Service]:
         plain = listen.plain_http == "redirect"
+        balancers = TrustedProxies(parse_networks(listen.proxy_protocol_from))
         plain_sites: CompiledSites = redirecting_sites(self._limits, listen.redirect_port if plain else port)
 
         def make(reactor: Reactor, wheel: Wheel, nursery: trio.Nursery) -> Service:
@@ -221,6 +218,8 @@ class Worker:
                 runners=StreamRunners(nursery, self._fence, reactor),
                 threads=self._threads,
                 addresses=self._addresses,
+                proxied_from=balancers if balancers else None,
+                tcp=self._tcp,
             )
 
         return make
@@ -231,6 +230,7 @@ class Worker:
             listener.drain()
         for _listen, sock in self._task.listens:
             sock.close()  # where nobody else listens, clients are refused at once instead of left to wait
+        channel.send(self._task.end, "closed")
         with trio.move_on_after(self._limits.graceful_stop_seconds) as limit:
             for listener in listeners:
                 await listener.ended.wait()
