@@ -431,6 +431,8 @@ class TestExamples:
         self._proxied_site(shipped)
         self._php_site(shipped)
         self._wsgi_site(shipped)
+        (shipped / "chat/chat").mkdir(parents=True)
+        self._site_of_files(shipped, "websocket.toml", "chat")
         self._site_of_files(shipped, "compression.toml", "news")
         self._site_of_files(shipped, "directory-listing.toml", "mirror")
         self._site_of_files(shipped, "status.toml", "status")
