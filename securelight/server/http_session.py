@@ -234,40 +234,45 @@ class HttpSession:
         adapter = self.adapter
         assert adapter is not None
         moved = False
-        for stream_id in tuple(self.senders):
-            sender = self.senders.get(stream_id)
+        senders = self.senders
+        for stream_id in tuple(senders):
+            sender = senders.get(stream_id)
             if sender is None or sender.fetching:
                 continue
             room = adapter.capacity(stream_id)
             if room == 0:
                 continue
-            del self.senders[stream_id]
             if room < 0:
-                self.sent(sender)
+                self._sent(stream_id, sender)
                 continue
             try:
                 data = sender.read(min(room, budget))
             except BodyAborted as error:
                 self.service.fence.events.warning("body broken off", reason=str(error), stream=stream_id)
                 adapter.reset(stream_id, Http2Code.INTERNAL_ERROR)
-                self.sent(sender)
+                self._sent(stream_id, sender)
                 moved = True
                 continue
+            if len(senders) > 1:
+                del senders[stream_id]
+                senders[stream_id] = sender  # to the end
             if data is None:
-                self.senders[stream_id] = sender
                 sender.fetching = True
                 self.service.nursery.start_soon(self._fetch, sender, sender.hold(), room)
                 continue
-            adapter.write(stream_id, data, end=not sender.remaining)
+            more = sender.remaining > 0
+            adapter.write(stream_id, data, end=not more)
             moved = True
-            if sender.remaining:
-                self.senders[stream_id] = sender
-            else:
-                self.sent(sender)
+            if not more:
+                self._sent(stream_id, sender)
             budget -= len(data)
             if budget <= 0:
                 break
         return moved
+
+    def _sent(self, stream_id: int, sender: BodySender) -> None:
+        self.senders.pop(stream_id, None)
+        self.sent(sender)
 
     async def _fetch(self, sender: BodySender, file: OpenFile, room: int) -> None:
         """Read what is not in the page cache, in a thread; `file` is held open meanwhile."""

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 
-from securelight.tls.session import TlsSession
+from securelight.tls.session import RECORD_BYTES, TlsSession
 
 RECEIVE_BYTES = 16_384
 """One TLS record at a time: what is fed to OpenSSL in one go (its calls do not check any bound of ours)."""
@@ -107,14 +107,18 @@ class Transport:
         Errors: PeerGone; TlsFault.
         """
         session = self.session
-        return self._send_raw(plaintext if session is None else session.encrypt(plaintext))
+        if session is None:
+            return self._send_raw(plaintext)
+        if len(plaintext) <= RECORD_BYTES:
+            return self._send_raw(session.encrypt(plaintext))
+        return self._send_records(session.encrypt_records(plaintext))
 
     def send_handshake(self) -> bool:
         """Send what the TLS session has to say by itself (handshake messages, alerts)."""
         output = self.session.take_output() if self.session is not None else b""
         return not output or self._send_raw(output)
 
-    def _send_raw(self, data: bytes | bytearray) -> bool:
+    def _send_raw(self, data: bytes) -> bool:
         if self.pending is not None:
             self.pending = memoryview(bytes(self.pending) + data)
             return False
@@ -127,6 +131,22 @@ class Transport:
         if sent == len(data):
             return True
         self.pending = memoryview(data)[sent:]
+        return False
+
+    def _send_records(self, records: list[bytes]) -> bool:
+        try:
+            sent = self.sock.sendmsg(records)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise PeerGone from error
+        if sent == sum(map(len, records)):
+            return True
+        for number, record in enumerate(records):
+            sent -= len(record)
+            if sent < 0:
+                self.pending = memoryview(b"".join((record[sent:], *records[number + 1 :])))
+                break
         return False
 
     def flush(self) -> bool:
