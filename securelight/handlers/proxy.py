@@ -27,6 +27,7 @@ from securelight.handlers.proxy_settings import (
     ProxyTls,
 )
 from securelight.handlers.proxy_upgrade import WEBSOCKET, ProxyUpgrade, ProxyUpgrades, upgrade_faults
+from securelight.handlers.sendfile import SendfileConfig, faults as sendfile_faults, make_sendfile
 from securelight.model.errors import CertificateError, ConfigError, Refusal
 from securelight.model.field_syntax import is_field_name, is_field_value
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
@@ -94,6 +95,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: ProxyTls = ProxyTls()
     fields: ProxyFields = ProxyFields()
     upgrade: ProxyUpgrade = ProxyUpgrade()
+    sendfile: SendfileConfig = SendfileConfig()
 
 
 def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
@@ -121,6 +123,7 @@ def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
     faults += _health_faults(settings.health)
     faults += upgrade_faults(settings.upgrade, settings.upstreams)
     faults += _tls_faults(settings, addresses, base)
+    faults += sendfile_faults(settings.sendfile, base)
     return faults
 
 
@@ -251,6 +254,7 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
         failure_statuses=settings.health.failure_statuses,
         sticky=sticky,
         events=context.events,
+        sendfile=make_sendfile(settings.sendfile, context.base, context.limits, context.events),
     )
     health = settings.health
     checks = CheckRules(health.path, health.host, health.statuses, health.seconds, health.timeout_seconds)

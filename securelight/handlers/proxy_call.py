@@ -198,6 +198,11 @@ class ProxyCall:
         head = await self._final_head(upstream)
         fields = self._response_fields(head)
         status = head.status
+        sendfile = self._route.sendfile
+        if sendfile is not None and sendfile.names_a_file(fields):
+            await exchange.respond(await exchange.in_thread(lambda: sendfile.answer(request, status, fields)))
+            self._begun = True
+            return
         if request.method == "HEAD" or status in BODYLESS_STATUSES or not head.has_body:
             body = PUSHED_BODY if head.length is None and status not in BODYLESS_STATUSES else b""
             await exchange.respond(Response(status, tuple(fields), body, content_length=head.length))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from securelight.handlers.proxy_fields import RequestFields
     from securelight.handlers.proxy_settings import ProxyTimeouts
+    from securelight.handlers.sendfile import Sendfile
     from securelight.model.headers import Field
     from securelight.model.request import Facts, Request
     from securelight.pipeline.compile import EventLog
@@ -108,6 +109,7 @@ class ProxyRoute:
         failure_statuses: which answers count as failures of the server.
         sticky: the cookie, None without one.
         events: where to report.
+        sendfile: answers with files that servers name; None where they may not.
     """
 
     def __init__(
@@ -125,7 +127,9 @@ class ProxyRoute:
         failure_statuses: Sequence[int],
         sticky: StickyCookie | None,
         events: EventLog,
+        sendfile: Sendfile | None = None,
     ) -> None:
+        self.sendfile = sendfile
         self.endpoints = tuple(endpoints)
         self.size = len(self.endpoints)
         self.fields = fields

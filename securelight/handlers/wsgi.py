@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from securelight.handlers.application import check, load
+from securelight.handlers.application import check as check_application, load
+from securelight.handlers.sendfile import SendfileConfig, faults as sendfile_faults, make_sendfile
 from securelight.handlers.wsgi_call import WsgiCall
 from securelight.handlers.wsgi_environ import ErrorStream, make_environ
-from securelight.model.errors import Refusal
+from securelight.model.errors import ConfigError, Refusal
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import RESPONDED, Deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from securelight.handlers.sendfile import Sendfile
     from securelight.model.limits import Limits
     from securelight.model.request import Facts, Request
     from securelight.pipeline.compile import EventLog
@@ -40,6 +43,7 @@ class WsgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The attribute is a function without arguments that makes the application."""
     root_path: str = ""
     """The path that a proxy in front of us takes away, such as `/api`. The route's own path is added by itself."""
+    sendfile: SendfileConfig = SendfileConfig()
 
 
 class WsgiThreads:
@@ -92,11 +96,21 @@ class WsgiHandler:
         root_path: what a proxy in front has taken off the path.
         threads: the worker's.
         events: where `wsgi.errors` goes.
+        sendfile: answers with files that the application names; None where it may not.
     """
 
-    __slots__ = ("_application", "_errors", "_root_path", "_threads")
+    __slots__ = ("_application", "_errors", "_root_path", "_sendfile", "_threads")
 
-    def __init__(self, application: Any, name: str, root_path: str, threads: WsgiThreads, events: EventLog) -> None:
+    def __init__(
+        self,
+        application: Any,
+        name: str,
+        root_path: str,
+        threads: WsgiThreads,
+        events: EventLog,
+        sendfile: Sendfile | None = None,
+    ) -> None:
+        self._sendfile = sendfile
         self._application = application
         self._root_path = root_path
         self._threads = threads
@@ -117,6 +131,7 @@ class WsgiHandler:
             self._application,
             environ,
             lambda abandoned: threads.give_back(holder, abandoned=abandoned),
+            self._sendfile,
         )
         try:
             await call.run()
@@ -126,13 +141,20 @@ class WsgiHandler:
         return RESPONDED
 
 
-def make_handler(application: Any, name: str, root_path: str, context: BuildContext) -> WsgiHandler:
+def make_handler(
+    application: Any, name: str, root_path: str, context: BuildContext, sendfile: Sendfile | None = None
+) -> WsgiHandler:
     """The handler of an application that is loaded; all of a worker share their threads."""
     threads = next((service for service in context.services if isinstance(service, WsgiThreads)), None)
     if threads is None:
         threads = WsgiThreads(context.limits, context.events)
         context.services.append(threads)
-    return WsgiHandler(application, name, root_path, threads, context.events)
+    return WsgiHandler(application, name, root_path, threads, context.events, sendfile)
+
+
+def check(settings: WsgiConfig, base: Path) -> Sequence[str]:
+    """What is wrong with the settings, besides their types."""
+    return [*check_application(settings, base), *sendfile_faults(settings.sendfile, base)]
 
 
 def build(settings: WsgiConfig, context: BuildContext) -> Handler:
@@ -140,8 +162,12 @@ def build(settings: WsgiConfig, context: BuildContext) -> Handler:
 
     Errors: ConfigError for what `check` reports, and for an application that cannot be imported.
     """
+    faults = sendfile_faults(settings.sendfile, context.base)
+    if faults:
+        raise ConfigError(context.where, "; ".join(faults))
     application, _interface = load(settings, context, "wsgi")
-    return make_handler(application, settings.app, settings.root_path, context)
+    sendfile = make_sendfile(settings.sendfile, context.base, context.limits, context.events)
+    return make_handler(application, settings.app, settings.root_path, context, sendfile)
 
 
 FEATURE = Feature(name="wsgi", kind="handler", config_class=WsgiConfig, build=build, check=check)

@@ -27,6 +27,7 @@ from securelight.model.response import BODYLESS_STATUSES, Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from securelight.handlers.sendfile import Sendfile
     from securelight.model.headers import Field
     from securelight.pipeline.exchange import Exchange
 
@@ -45,14 +46,21 @@ class WsgiCall:
         application: the WSGI callable.
         environ: without `wsgi.input`.
         released: called in the event loop once the thread is free; its argument is whether it had been abandoned.
+        sendfile: answers with files that the application names; None where it may not.
 
     Attributes:
         running: the thread has not ended.
     """
 
     def __init__(
-        self, exchange: Exchange, application: Any, environ: dict[str, Any], released: Callable[[bool], None]
+        self,
+        exchange: Exchange,
+        application: Any,
+        environ: dict[str, Any],
+        released: Callable[[bool], None],
+        sendfile: Sendfile | None = None,
     ) -> None:
+        self._sendfile = sendfile
         self._exchange = exchange
         self._application = application
         self._environ = environ
@@ -232,6 +240,8 @@ class WsgiCall:
         """
         if not self._started:
             raise RuntimeError("the application returned without calling start_response")
+        if self._sent_file():
+            return
         length = self._announced
         if self._bodyless:
             length = len(data) if length is None and data else length
@@ -245,6 +255,19 @@ class WsgiCall:
         self._ask("respond", response)
         self._complete = True
 
+    def _sent_file(self) -> bool:
+        """Whether a file that the application names is the answer; what else it writes is dropped.
+
+        Errors: Refusal.
+        """
+        if self._sendfile is None or not self._sendfile.names_a_file(self._fields):
+            return False
+        response = self._sendfile.answer(self._exchange.request, self._status, self._fields)
+        self._begun = self._bodyless = True
+        self._ask("respond", response)
+        self._complete = True
+        return True
+
     def _write(self, data: bytes) -> None:
         """Send a piece at once; the callable that start_response returns."""
         if not isinstance(data, bytes):
@@ -252,6 +275,8 @@ class WsgiCall:
         if not self._started:
             raise RuntimeError("the body came before start_response")
         if not self._begun:
+            if self._sent_file():
+                return
             if self._bodyless:
                 self._begun = True
                 body = PUSHED_BODY if self._announced is None else b""
