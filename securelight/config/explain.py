@@ -17,6 +17,7 @@ from msgspec import inspect
 
 from securelight.config.faults import printable, quoted
 from securelight.config.schema import SHORTHANDS, ListenConfig, RouteKeys, ServerConfig, SiteKeys
+from securelight.config.tcp import TcpConfig
 from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
@@ -180,14 +181,14 @@ def is_finite(value: object) -> bool:
 
 def schema_json(features: Sequence[FeatureRow]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a configuration file with `features`, for editors."""
-    kinds = [ServerConfig, ListenConfig, SiteKeys, RouteKeys, *(row.config_class for row in features)]
+    kinds = [ServerConfig, ListenConfig, SiteKeys, RouteKeys, TcpConfig, *(row.config_class for row in features)]
     references, definitions = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     for definition in definitions.values():
         if "properties" in definition:
             definition["additionalProperties"] = False
     definitions["Limits"] = _limits_schema(definitions["Limits"])
-    own = dict(zip(("server", "listen", "site", "route"), references, strict=False))
-    rows = dict(zip((row.name for row in features), references[4:], strict=True))
+    own = dict(zip(("server", "listen", "site", "route", "tcp"), references, strict=False))
+    rows = dict(zip((row.name for row in features), references[len(own) :], strict=True))
     short = {key: {"type": "string", "description": text} for key, (name, text) in SHORTHANDS.items() if name in rows}
     for name in ("site", "route"):
         definitions[own[name]["$ref"].rpartition("/")[2]]["properties"].update(rows | short)
@@ -207,6 +208,7 @@ def schema_json(features: Sequence[FeatureRow]) -> dict[str, Any]:
             "server": own["server"],
             "listen": {"type": "array", "items": own["listen"]},
             "site": {"type": "array", "items": own["site"]},
+            "tcp": {"type": "array", "items": own["tcp"]},
         },
         "$defs": definitions,
     }

@@ -213,12 +213,12 @@ def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
         (SiteKeys, "[[site]]"),
         (ServerConfig, "[server]"),
         (ListenConfig, "[[listen]]"),
-        (TcpConfig, "[[tcp]]"),
         (CertificateFiles, "[[site.certificate]]"),
         (RouteKeys, "[[site.route]]"),
         (AccessLogConfig, "[server.access_log]"),
         (SandboxConfig, "[server.sandbox]"),
         (Limits, "[server.limits]"),
+        (TcpConfig, "[[tcp]]"),
     ):
         headers |= {key: header for key in hints_of(kind) if key not in headers}
     headers |= {key: "[[site]]" for key, (name, _) in SHORTHANDS.items() if name in names}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 import msgspec
 
 from securelight.config.conditions import Condition
+from securelight.config.tcp import TcpConfig
 from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str
     plain_http: Literal["off", "redirect"] = "off"
     redirect_port: Port = 443
+    proxy_protocol_from: list[str] = []
+    """Addresses and networks of balancers in front of us, whose connections begin with a PROXY protocol header that
+    says who the client is. From others, such a header is refused."""
     backlog: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
 
 
@@ -193,3 +197,5 @@ class Config(msgspec.Struct, frozen=True):
     """The directory of the main file."""
     files: Sequence[Path] = ()
     """Every file that was read, the main one first."""
+    tcp: tuple[TcpConfig, ...] = ()
+    """Names whose connections are passed on unopened."""

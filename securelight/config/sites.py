@@ -50,6 +50,9 @@ class SiteReader:
     Args:
         rows: the feature table.
         converter: converts tables and collects faults.
+
+    Attributes:
+        hosts: those that are taken, each with its place.
     """
 
     def __init__(self, rows: Sequence[FeatureRow], converter: Converter) -> None:
@@ -57,7 +60,7 @@ class SiteReader:
         self._shorthands = {key: name for key, (name, _) in SHORTHANDS.items() if name in self._rows}
         self._converter = converter
         self._faults = converter.faults
-        self._hosts: dict[str, Where] = {}
+        self.hosts: dict[str, Where] = {}
 
     def read(self, value: object, where: Where, base: Path) -> SiteConfig | None:
         """What is good of the site in the table `value`, its faults being reported; None if it is no table.
@@ -134,7 +137,7 @@ class SiteReader:
             except ValueError as error:
                 self._faults.add(where.item(index), str(error))
                 continue
-            taken = self._hosts.setdefault(host, where.item(index))
+            taken = self.hosts.setdefault(host, where.item(index))
             if taken != where.item(index):
                 self._faults.add(where.item(index), f"{quoted(host)} is already the host of {taken}")
             hosts.append(host)

@@ -158,6 +158,9 @@ class Limits:
         32_768, "bytes", "the head of a response from behind; 502", "nginx 4-8 kB, HAProxy 16 kB, Go 1 MB"
     )
     upstream_fields: int = _limit(200, "fields", "of a response from behind; 502", "HAProxy 101, Apache 100")
+    proxy_protocol_bytes: int = _limit(
+        4_096, "bytes", "one PROXY header with its TLVs, from a balancer in front of us", "HAProxy 16 kB, nginx 4 kB"
+    )
     upstream_buffer_bytes: int = _limit(
         65_536, "bytes a stream", "one read from behind; more is read when the client has taken it", "nginx 64 kB"
     )

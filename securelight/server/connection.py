@@ -13,12 +13,15 @@ from securelight.server.deadlines import Pace
 from securelight.server.http_session import HttpSession
 from securelight.server.paces import check_paces
 from securelight.server.service import Service
+from securelight.server.tcp_tunnel import TcpTunnel
 from securelight.server.transport import PeerGone
 from securelight.server.turns import Turns
 from securelight.tls.session import TlsFault
 
 if TYPE_CHECKING:
     from securelight.model.limits import Limits
+    from securelight.server.opening import Opening
+    from securelight.server.tcp_tunnel import TcpRoute
 
 _CHECK_SECONDS = 10.0
 """The longest time between two looks at a connection's deadlines, which also bounds how long a closed one is kept."""
@@ -64,10 +67,13 @@ class Connection(Turns):
         assert opening is not None
         if not opening.step(self._transport):
             if opening.refused:
-                service.fence.count("tls refused", self._peer.address, why=opening.refused)
+                service.fence.count("tls refused", opening.peer.address, why=opening.refused)
                 self._end()
+            elif opening.route is not None:
+                self._pass_on(opening, opening.route)
             return False
         self._opening = None
+        self._counted_address = opening.peer.address
         service.addresses.opened(self._counted_address)
         self._active_at = monotonic()
         encrypted = self._transport.session is not None
@@ -82,6 +88,17 @@ class Connection(Turns):
         if opening.plain_bytes:
             session.handle(adapter.receive(opening.plain_bytes))
         return True
+
+    def _pass_on(self, opening: Opening, route: TcpRoute) -> None:
+        """This connection is for another server: a tunnel has the socket from now on."""
+        self.closed = True
+        self._opening = None
+        service = self._service
+        service.reactor.unregister(self._descriptor)
+        service.connections.discard(self)
+        service.addresses.opened(opening.peer.address)
+        tunnel = TcpTunnel(service, self._transport.sock, opening.peer, route, opening.received)
+        service.nursery.start_soon(tunnel.run)
 
     def _tls_failed(self, fault: TlsFault) -> None:
         what = "tls handshake failed" if self._opening is not None else "tls broken"
@@ -153,7 +170,9 @@ class Connection(Turns):
         service = self._service
         service.reactor.unregister(self._descriptor)
         service.connections.discard(self)
-        service.addresses.release(self._counted_address, opening=self._opening is not None)
+        opening = self._opening
+        counted = self._counted_address if opening is None else opening.peer.address
+        service.addresses.release(counted, opening=opening is not None)
         self._opening = None
         self._transport.close()
         if self._session is not None:

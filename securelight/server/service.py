@@ -19,7 +19,9 @@ from securelight.server.stream_runners import StreamRunners
 from securelight.tls.identity import IdentityTable
 
 if TYPE_CHECKING:
+    from securelight.model.forwarded import TrustedProxies
     from securelight.server.connection import Connection
+    from securelight.server.tcp_tunnel import TcpRoutes, TcpTunnel
 
 
 @dataclass(slots=True)
@@ -50,6 +52,10 @@ class Service:
     runners: StreamRunners
     threads: trio.CapacityLimiter
     addresses: AddressLimits
-    connections: set[Connection] = field(default_factory=set)
+    connections: set[Connection | TcpTunnel] = field(default_factory=set)
+    proxied_from: TrustedProxies | None = None
+    """Whose connections begin with a PROXY header; None for nobody's."""
+    tcp: TcpRoutes | None = None
+    """The names whose connections are passed on unopened; None for none."""
     draining: bool = False
     """No new connections; each connection ends with its open requests."""

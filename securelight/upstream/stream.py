@@ -166,6 +166,13 @@ class PlainStream:
             return False
         return False
 
+    def end(self) -> None:
+        """Nothing more is sent; the other side may still send.
+
+        Errors: OSError.
+        """
+        self.sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Close the socket, and wake whoever waits for it."""
         if not self._closed:

@@ -44,7 +44,7 @@ class TestSchema:
     SCHEMA = schema_json(ROWS)
 
     def test_its_top_level_is_that_of_a_file(self) -> None:
-        assert self.SCHEMA["properties"].keys() == {"include", "server", "listen", "site"}
+        assert self.SCHEMA["properties"].keys() == {"include", "server", "listen", "site", "tcp"}
         assert self.SCHEMA["additionalProperties"] is False
 
     def test_a_site_has_its_own_keys_the_features_and_their_shorthands(self) -> None:
