@@ -114,8 +114,12 @@ def _confine(confinement: Confinement, task: WorkerTask) -> None:
             why_not = error.strerror or str(error)
             if mode == "required":
                 raise ConfigError("server.sandbox.mode", f"workers cannot be confined: {why_not}") from error
-    if why_not and mode != "off" and task.number == 1:
+    if task.number != 1:
+        return
+    if why_not and mode != "off":
         event_log("worker").info("workers are not confined to what they serve", why=why_not)
+    if os.geteuid() == 0:
+        event_log("worker").warning("workers run as root", cure="name who they become in server.user")
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -471,7 +471,8 @@ class TestExamples:
 
     def _site_of_files(self, shipped: Path, file: str, name: str) -> None:
         """The example `file` of NAME.example.org in /srv/NAME."""
-        pair = make_test_certificates(shipped / name, [f"{name}.example.test"])
+        pair = make_test_certificates(shipped / f"{name}-keys", [f"{name}.example.test"])
+        (shipped / name).mkdir(exist_ok=True)
         path = shipped / "conf.d" / file
         text = path.read_text().replace(f"{name}.example.org", f"{name}.example.test")
         text = text.replace(f"/srv/{name}", str(shipped / name))
@@ -485,7 +486,7 @@ class TestExamples:
         path = shipped / "conf.d/client-certificates.toml"
         text = path.read_text().replace("private.example.org", "private.example.test")
         text = text.replace("/srv/private-ca/clients-ca.pem", str(authority.path))
-        text = text.replace("/srv/private-ca", str(shipped / "private")).replace("/srv/private", str(shipped))
+        text = text.replace("/srv/private-ca", str(shipped / "private")).replace("/srv/private", str(shipped / "examples"))
         text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
 
