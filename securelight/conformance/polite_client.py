@@ -31,7 +31,7 @@ QUIET_REQUESTS = 12
 AFTER_REQUESTS = 6
 LEAST_DURING = 4
 """So many requests are begun while the attack goes on, or directly after it if it was over before."""
-PAUSE_SECONDS, SLOW_PAUSE_SECONDS = 0.003, 0.25
+PAUSE_SECONDS, SLOW_PAUSE_SECONDS = 0.003, 0.5
 TICK_SECONDS = 0.01
 TRIES = 3
 ATTACK_SECONDS = 12.0

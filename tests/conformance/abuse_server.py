@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PAGE = b"<p>High water at noon.</p>" * 100
 SECRET = b"root:x:0:0:root:/root:/bin/sh\n"
+FED_BYTES = 4_096
+"""At a time: with more, the bound of new streams in one piece stops floods that another one is to stop."""
 HEAD_SECONDS, STALL_SECONDS, IDLE_SECONDS = 20.0, 30.0, 60.0
 
 
@@ -47,7 +49,7 @@ class Defect:
         splits: makes a field's value of a target, and writes it as it is.
         inflates: content that is compressed breaks the server.
         stalls: the seconds that each new stream holds everybody up.
-        accepts: how many connections there may be before nobody else gets one.
+        accepts: with so many connections, nobody else gets one for a second.
     """
 
     limits: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -98,11 +100,14 @@ class AbuseServer:
         self.defect = defect
         self.connections = 0
         self._limits = dataclasses.replace(Limits(), **defect.limits)
-        self._held_until = 0.0
+        self._held_until = self._refuses_until = 0.0
 
     async def connect(self, nursery: trio.Nursery) -> trio.abc.Stream:
         """A connection to it. Errors: ConnectionRefusedError."""
+        now = trio.current_time()
         if self.connections >= self.defect.accepts:
+            self._refuses_until = now + 1.0
+        if now < self._refuses_until:
             raise ConnectionRefusedError(111, "Connection refused")
         self.connections += 1
         ours, theirs = trio.testing.memory_stream_pair()
@@ -159,8 +164,9 @@ class _Served:
                 adapter = self.server.adapter(data)
                 adapter.start()
             await self.server.hold()
-            for place in range(0, len(data), 65_536):
-                await self._take(adapter, adapter.receive(data[place : place + 65_536]))
+            step = FED_BYTES if isinstance(adapter, Http2Adapter) else 65_536
+            for place in range(0, len(data), step):
+                await self._take(adapter, adapter.receive(data[place : place + step]))
                 while adapter.input_ready:
                     await self._take(adapter, adapter.receive(b""))
             if adapter.closing:

@@ -126,7 +126,7 @@ def _only_1_2(context: ssl.SSLContext) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
 
 
-def _renegotiating(context: ssl.SSLContext) -> None:
+def allow_renegotiation(context: ssl.SSLContext) -> None:
     context.options &= ~ssl.OP_NO_RENEGOTIATION
     context.options |= 1 << 8  # SSL_OP_ALLOW_CLIENT_RENEGOTIATION, which the ssl module does not name
 
@@ -278,7 +278,7 @@ FAULTS: dict[str, tuple[Fault, str, *tuple[str, ...]]] = {
                                   "tls/6066-3/unknown"),
     "names may be empty": (Fault(lax="name"), "tls/6066-3/empty-name"),
     "sessions count for any name": (Fault(lax="session"), "tls/6066-3/other-name"),
-    "clients may renegotiate": (Fault(settings=_renegotiating), "tls/5746-5/renegotiation"),
+    "clients may renegotiate": (Fault(settings=allow_renegotiation), "tls/5746-5/renegotiation"),
     # Records and the end
     "HTTP is spoken in the clear": (Fault(first=_plain_page), "tls/9110-4.2.2/http"),
     "HTTP/2 is spoken in the clear": (Fault(first=_plain_http2), "tls/9113-3.3/http2"),
