@@ -23,7 +23,17 @@ from securelight.handlers import (
     uwsgi,
     wsgi,
 )
-from securelight.stages import access, authorizer, early_hints, maintenance, redirect, request_headers, rewrite
+from securelight.stages import (
+    access,
+    authorizer,
+    basic_auth,
+    early_hints,
+    maintenance,
+    rate_limit,
+    redirect,
+    request_headers,
+    rewrite,
+)
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import Feature
@@ -32,6 +42,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # Stages: who is turned away comes before what is asked for is looked at.
     maintenance.FEATURE,
     access.FEATURE,
+    rate_limit.FEATURE,
+    basic_auth.FEATURE,
     redirect.FEATURE,
     rewrite.FEATURE,
     authorizer.FEATURE,

@@ -33,7 +33,7 @@ ONLY_IN = {
     "wsproto": {"protocol"}, "h2": {"protocol"}, "h11": {"protocol"}, "ngh2": {"protocol"}, "httptools": {"protocol"},
     "cryptography": {"pki"},
     "ssl": {"tls", "lab", "conformance", "cli"},
-    "trio": {"server", "cli", "handlers", "upstream", "conformance", "lab"},
+    "trio": {"server", "cli", "handlers", "stages", "upstream", "conformance", "lab"},
 }  # fmt: skip
 """Packages with the folders that may import them. For their types alone anybody may, below TYPE_CHECKING."""
 
@@ -107,7 +107,7 @@ def test_imports_go_downwards(path: Path) -> None:
         ("server", "def f():\n    import h2.connection", "h2 only in protocol"),
         ("server", "from h2.events import Event", "h2 only in protocol"),
         ("cli", "import cryptography.x509", "cryptography only in pki"),
-        ("protocol", "import trio", "trio only in cli, conformance, handlers, lab, server, upstream"),
+        ("protocol", "import trio", "trio only in cli, conformance, handlers, lab, server, stages, upstream"),
         ("server", "import ssl", "ssl only in cli, conformance, lab, tls"),
         ("conformance", "from securelight.protocol import engine", "conformance may not import protocol"),
         ("server", "from securelight.conformance import runner", "only commands import conformance"),

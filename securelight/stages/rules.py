@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from securelight.config.conditions import Condition, condition_faults
@@ -49,3 +50,16 @@ def refuse_faults(faults: Sequence[str], context: BuildContext) -> None:
 def test_of(when: Condition | None, key: str, context: BuildContext) -> Test:
     """The condition at `key`, ready to run; one that always fits for None."""
     return context.condition(when, f"{key}.when" if key else "when") or (lambda _request, _facts: True)
+
+
+def client_key(address: str) -> str:
+    """Under what a client is counted: an IPv4 address, or the /64 of an IPv6 one, of which everybody has 2**64."""
+    if ":" not in address:
+        return address
+    try:
+        number = int(IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    if number >> 32 == 0xFFFF:  # ::ffff:192.0.2.1
+        return str(IPv4Address(number & 0xFFFF_FFFF))
+    return str(IPv6Address(number >> 64 << 64))

@@ -21,6 +21,7 @@ from securelight.features import FEATURES
 from securelight.filters.hsts import HstsConfig
 from securelight.handlers.static_file import StaticFileConfig
 from securelight.pki.local_certificates import ensure_local_certificates
+from securelight.stages.password_file import hash_password
 from tests.certificates import make_test_certificates
 from tests.client_certificates import DAY, ClientAuthority, write_revocations
 
@@ -438,6 +439,9 @@ class TestExamples:
         self._site_of_files(shipped, "status.toml", "status")
         self._site_of_files(shipped, "rules.toml", "rules")
         self._site_of_files(shipped, "headers.toml", "fields")
+        self._site_of_files(shipped, "access.toml", "club")
+        (shipped / "club/users.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
+        (shipped / "club/users.htpasswd").chmod(0o600)
         self._site_of_files(shipped, "cgi.toml", "programs")
         self._site_of_files(shipped, "uwsgi.toml", "flow")
         self._site_of_files(shipped, "php-fpm.toml", "blog")
@@ -486,7 +490,9 @@ class TestExamples:
         path = shipped / "conf.d/client-certificates.toml"
         text = path.read_text().replace("private.example.org", "private.example.test")
         text = text.replace("/srv/private-ca/clients-ca.pem", str(authority.path))
-        text = text.replace("/srv/private-ca", str(shipped / "private")).replace("/srv/private", str(shipped / "examples"))
+        text = text.replace("/srv/private-ca", str(shipped / "private")).replace(
+            "/srv/private", str(shipped / "examples")
+        )
         text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
         path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
 

@@ -1,0 +1,41 @@
+"""`securelight hash-password`: lines that basic_auth takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from securelight.cli.main import main
+from securelight.stages.password_file import read_users, verify
+
+
+@pytest.mark.parametrize("options", [[], ["--bcrypt"]])
+def test_a_line_that_is_printed_is_a_line_that_is_read(tmp_path: Path, options: list[str]) -> None:
+    arguments = ["hash-password", "--user", "alice", "--stdin", *options]
+    result = CliRunner().invoke(main, arguments, input="s3cret\nmore\n")
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "users"
+    path.write_text(result.stdout)
+    path.chmod(0o600)
+    stored = read_users(path).hashes["alice"]
+    assert verify(stored, "s3cret")
+    assert stored.startswith("$2" if options else "$argon2id$")
+
+
+def test_it_asks_twice_and_shows_nothing() -> None:
+    result = CliRunner().invoke(main, ["hash-password"], input="s3cret\ns3cret\n")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("$argon2id$")
+    assert "s3cret" not in result.output
+    assert CliRunner().invoke(main, ["hash-password"], input="one\ntwo\n").exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("a:b", "x"), ("", "x"), ("a\x1b", "x"), ("alice", ""), ("alice", "x" * 1025), ("a", "x\0y")]
+)
+def test_what_no_line_can_hold_is_refused(user: str, password: str) -> None:
+    result = CliRunner().invoke(main, ["hash-password", "--user", user, "--stdin"], input=f"{password}\n")
+    assert result.exit_code == 1
+    assert "$" not in result.output

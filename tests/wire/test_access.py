@@ -1,0 +1,92 @@
+"""Passwords and rate limits over the wire, on both protocols and engines."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bcrypt
+import pytest
+
+from tests.wire.server_process import ServerProcess, serving, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.certificates import TestCertificates
+    from tests.wire.clients import Client
+
+FILTER = Path(__file__).parents[2] / "examples" / "fail2ban" / "securelight.conf"
+SITE = """
+root = "site"
+
+[[site.route]]
+path = "/private"
+root = "private"
+basic_auth = { file = "users", delay_seconds = 0 }
+
+[[site.route]]
+path = "/slow"
+respond = { body = "slow" }
+[[site.route.rate_limit.rule]]
+requests = 3
+seconds = 3600
+by = "header:x-key"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, certificates: TestCertificates
+) -> Iterator[ServerProcess]:
+    directory = tmp_path_factory.mktemp(f"access-{engine}")
+    for name in ("site", "private"):
+        (directory / name).mkdir()
+        (directory / name / "index.html").write_text(name)
+    (directory / "users").write_text("alice:" + bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4)).decode() + "\n")
+    (directory / "users").chmod(0o600)
+    write_config(directory, certificates, SITE, engine=engine)
+    with serving(directory) as process:
+        yield process
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"authorization": "Basic " + b64encode(text.encode()).decode()}
+
+
+def test_a_password_opens_its_route_and_no_request_without_it(client: Client, server: ServerProcess) -> None:
+    for _ in range(2):
+        refused = client.request("GET", "/private/")
+        assert (refused.status, refused.headers["www-authenticate"]) == (
+            401,
+            'Basic realm="restricted", charset="UTF-8"',
+        )
+        answer = client.request("GET", "/private/", basic("alice:wonderland"))
+        assert (answer.status, answer.body) == (200, b"private")
+        assert client.request("GET", "/").body == b"site"
+    server.wait_for_access(" - alice [")
+
+
+def test_wrong_passwords_are_events_that_fail2ban_reads(client: Client, server: ServerProcess) -> None:
+    hostile = 'x", "address": "203.0.113.9", "event": "authentication failed'
+    before = server.count_events(event="authentication failed")
+    for text in ("alice:wrong", f"{hostile}:x"):
+        assert client.request("GET", "/private/", basic(text)).status == 401
+    server.wait_for_count(before + 2, event="authentication failed")
+    [expression] = re.findall(r"^failregex = (.*)$", FILTER.read_text(), re.MULTILINE)
+    matcher = re.compile(expression.replace("<HOST>", r"(?P<host>[\w.:-]+)"))
+    lines = [line for line in server.events_path.read_text().splitlines() if "authentication failed" in line]
+    found = [matcher.fullmatch(line) for line in lines]
+    assert [match["host"] for match in found if match] == ["127.0.0.1"] * len(lines)
+    assert "wrong" not in server.events_path.read_text()
+
+
+def test_more_requests_than_the_rate_allows_wait(client: Client, engine: str) -> None:
+    key = {"x-key": f"{engine}-{client.protocol}"}
+    answers = [client.request("GET", "/slow", key) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
+    assert 1000 < int(answers[3].headers["retry-after"]) <= 1200
+    assert client.request("GET", "/slow", {"x-key": key["x-key"] + "-other"}).status == 200
