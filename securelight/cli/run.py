@@ -37,6 +37,9 @@ Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage.
 
 NO_CONFIGURATION = """there is no such file. Name another one with -c, or begin with this one:"""
 EXAMPLE = """
+    [server]
+    user = "www-data"
+
     [[listen]]
     address = "*:443"
 
