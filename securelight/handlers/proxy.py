@@ -18,6 +18,7 @@ import msgspec
 
 from securelight.handlers.proxy_call import ProxyCall
 from securelight.handlers.proxy_fields import HOP_BY_HOP, PLACEHOLDER, VALUES, RequestFields
+from securelight.handlers.proxy_greeting import Kind as GreetingKind, greeting_faults, greeting_of, own_greeting
 from securelight.handlers.proxy_route import ProxyRoute, StickyCookie, cookie_value
 from securelight.handlers.proxy_settings import (
     ProxyConnections,
@@ -39,6 +40,7 @@ from securelight.upstream.balance import BALANCERS
 from securelight.upstream.endpoint import ConnectionRules, Endpoint
 from securelight.upstream.health import HealthRules
 from securelight.upstream.service import CheckRules, UpstreamService
+from securelight.upstream.spool import SpoolConfig, SpoolRoom, spool_faults
 
 if TYPE_CHECKING:
     import ssl
@@ -85,6 +87,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses and networks of proxies in front of us whose X-Forwarded-For and Forwarded are believed."""
     forwarded: Literal["x", "rfc7239", "both", "off"] = "x"
     """How the server is told who asks: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)."""
+    send_proxy_protocol: GreetingKind = "off"
+    """Begin connections with a PROXY protocol header that names the client. Each then serves one request."""
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
     """How often a request is sent again, where no server can have done anything with it or doing it twice is safe."""
     try_seconds: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
@@ -96,6 +100,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: ProxyFields = ProxyFields()
     upgrade: ProxyUpgrade = ProxyUpgrade()
     sendfile: SendfileConfig = SendfileConfig()
+    spool: SpoolConfig = SpoolConfig()
 
 
 def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
@@ -124,6 +129,8 @@ def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
     faults += upgrade_faults(settings.upgrade, settings.upstreams)
     faults += _tls_faults(settings, addresses, base)
     faults += sendfile_faults(settings.sendfile, base)
+    faults += spool_faults(settings.spool, base)
+    faults += greeting_faults(settings.send_proxy_protocol, settings.upstreams)
     return faults
 
 
@@ -255,6 +262,8 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
         sticky=sticky,
         events=context.events,
         sendfile=make_sendfile(settings.sendfile, context.base, context.limits, context.events),
+        greeting=_greeting(settings, forwarding),
+        spool=None if settings.spool.when == "never" else SpoolRoom(settings.spool, context.base),
     )
     health = settings.health
     checks = CheckRules(health.path, health.host, health.statuses, health.seconds, health.timeout_seconds)
@@ -289,6 +298,7 @@ def _endpoints(settings: ProxyConfig, context: BuildContext) -> list[Endpoint]:
         resolve_seconds=pool.resolve_seconds,
         tls=_context(settings, context.base) if secure else None,
         tls_name=settings.tls.name,
+        greeting=own_greeting(settings.send_proxy_protocol),
     )
     health = settings.health
     health_rules = HealthRules(
@@ -309,6 +319,11 @@ def _endpoints(settings: ProxyConfig, context: BuildContext) -> list[Endpoint]:
         )
         for url in settings.upstreams
     ]
+
+
+def _greeting(settings: ProxyConfig, forwarding: ForwardingFields) -> Callable[[Request, Facts], bytes] | None:
+    kind = settings.send_proxy_protocol
+    return None if kind == "off" else lambda request, facts: greeting_of(kind, forwarding, request, facts)
 
 
 def _reporter(events: EventLog, url: str) -> Callable[[str, str], None]:

@@ -10,6 +10,7 @@ section 9.2.2); and only as often as the route's budget allows, so that a failin
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from securelight.protocol.response_head import ResponseHead
     from securelight.upstream.endpoint import Endpoint
     from securelight.upstream.exchange import UpstreamExchange
+    from securelight.upstream.spool import Spool
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 CONTENT_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -49,7 +51,8 @@ class ProxyCall:
     """
 
     __slots__ = (
-        "_answering", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_route", "_total_deadline",
+        "_answering", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_route", "_spool",
+        "_total_deadline",
         "_upload_over",
     )  # fmt: skip
 
@@ -61,6 +64,7 @@ class ProxyCall:
         self._answering = False
         self._upload_over = True
         self._continue: trio.Event | None = None
+        self._spool: Spool | None = None
         self._endpoint: Endpoint | None = None
         self._total_deadline = 0.0
 
@@ -69,8 +73,16 @@ class ProxyCall:
 
         Errors: Refusal, ClientDisconnected, BodyAborted.
         """
-        self._total_deadline = trio.current_time() + self._route.timeouts.total_seconds
-        await self._ask()
+        room = self._route.spool
+        request = self._exchange.request
+        if room is None or not request.has_body or not room.wants(length=request.content_length):
+            await self._ask()
+            return RESPONDED
+        self._spool = await room.collect(self._exchange, request.content_length)
+        try:
+            await self._ask()
+        finally:
+            self._spool.close()
         return RESPONDED
 
     def _broken(self, detail: str, status: int = 502) -> Exception:
@@ -84,20 +96,24 @@ class ProxyCall:
 
     async def _ask(self) -> None:
         route = self._route
+        now = trio.current_time()
+        self._total_deadline = now + route.timeouts.total_seconds
         tried: list[Endpoint] = []
         pause = FIRST_PAUSE_SECONDS
-        give_up_at = self._total_deadline - route.timeouts.total_seconds + route.try_seconds
+        give_up_at = now + route.try_seconds
         retries = 0
         fresh = False
+        request = self._exchange.request
         route.budget.earn()
         while True:
-            endpoint = route.choose(self._exchange.request, self._exchange.facts, tried)
+            endpoint = route.choose(request, self._exchange.facts, tried)
             self._endpoint = endpoint
             reused = True
             try:
-                upstream = None if fresh else endpoint.take()
+                upstream = None if fresh or route.greeting is not None else endpoint.take()
                 if upstream is None:
-                    upstream, reused = await endpoint.acquire(fresh=fresh)
+                    greeting = b"" if route.greeting is None else route.greeting(request, self._exchange.facts)
+                    upstream, reused = await endpoint.acquire(fresh=fresh, greeting=greeting)
             except PoolFull as fault:
                 tried.append(endpoint)
                 if len(tried) < route.size:
@@ -161,7 +177,11 @@ class ProxyCall:
             await self._answer(upstream)
             return
         self._continue = None
-        if request.expects_continue:
+        spool = self._spool
+        if spool is not None:
+            if not exchange.trailers():
+                length = spool.length
+        elif request.expects_continue:
             fields.append((b"expect", b"100-continue"))
             self._continue = trio.Event()
         await upstream.send_head(request.method, target, fields, length=length, has_body=True)
@@ -174,18 +194,32 @@ class ProxyCall:
             with trio.move_on_after(CONTINUE_SECONDS):
                 await self._continue.wait()
         exchange = self._exchange
-        self._body_taken = True
-        await pass_body(
-            exchange,
-            exchange.request.content_length,
-            upstream.send,
-            self._route.timeouts.idle_seconds,
-            lambda: self._broken("it takes no more of the request body", 504),
-        )
+        if self._spool is not None:
+            await self._pass_spooled(self._spool, upstream)
+        else:
+            self._body_taken = True
+            await pass_body(
+                exchange,
+                exchange.request.content_length,
+                upstream.send,
+                self._route.timeouts.idle_seconds,
+                self._takes_no_more,
+            )
         await upstream.finish(exchange.trailers())
         self._upload_over = True
         if not self._answering:
             upstream.set_deadline(self._within(self._route.timeouts.first_byte_seconds))
+
+    async def _pass_spooled(self, spool: Spool, upstream: UpstreamExchange) -> None:
+        async with aclosing(spool.pieces()) as pieces:
+            async for piece in pieces:
+                with trio.move_on_after(self._route.timeouts.idle_seconds) as scope:
+                    await upstream.send(piece)
+                if scope.cancelled_caught:
+                    raise self._takes_no_more()
+
+    def _takes_no_more(self) -> Exception:
+        return self._broken("it takes no more of the request body", 504)
 
     def _within(self, seconds: float) -> float:
         return min(self._total_deadline, trio.current_time() + seconds)

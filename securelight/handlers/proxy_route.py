@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from securelight.pipeline.compile import EventLog
     from securelight.upstream.balance import Balancer
     from securelight.upstream.endpoint import Endpoint
+    from securelight.upstream.spool import SpoolRoom
 
 RETRY_SHARE = 0.2
 """Retries for each request, in the long run."""
@@ -110,6 +111,8 @@ class ProxyRoute:
         sticky: the cookie, None without one.
         events: where to report.
         sendfile: answers with files that servers name; None where they may not.
+        greeting: what the connection for a request begins with; None for nothing.
+        spool: where request bodies are collected first; None for nowhere.
     """
 
     def __init__(
@@ -128,7 +131,11 @@ class ProxyRoute:
         sticky: StickyCookie | None,
         events: EventLog,
         sendfile: Sendfile | None = None,
+        greeting: Callable[[Request, Facts], bytes] | None = None,
+        spool: SpoolRoom | None = None,
     ) -> None:
+        self.greeting = greeting
+        self.spool = spool
         self.sendfile = sendfile
         self.endpoints = tuple(endpoints)
         self.size = len(self.endpoints)

@@ -179,7 +179,8 @@ class _UpgradeCall:
         while True:
             endpoint = route.choose(exchange.request, exchange.facts, tried)
             try:
-                return endpoint, await endpoint.open_stream()
+                greeting = b"" if route.greeting is None else route.greeting(exchange.request, exchange.facts)
+                return endpoint, await endpoint.open_stream(greeting)
             except ConnectFailed as fault:
                 refusal = self._failed(endpoint, str(fault), 504 if fault.late else 502)
                 tried.append(endpoint)

@@ -128,6 +128,9 @@ def plan(config: Config) -> Confinement:
         read += [item_base / _fixed_part(text) for text in _read_by(settings)]
         if item.name in _WRITES and settings.directory:
             write.append(item_base / settings.directory)
+        spool = getattr(settings, "spool", None)
+        if spool is not None and spool.directory:
+            write.append(item_base / spool.directory)
     if not why_not and not landlock.version():
         why_not = "this kernel has no Landlock, or it is switched off"
     if why_not and sandbox.mode == "required":

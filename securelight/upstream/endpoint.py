@@ -36,6 +36,7 @@ class ConnectionRules:
         resolve_seconds: how long a lookup of a name counts.
         tls: the context for `https`; None for all others.
         tls_name: the name to verify and to ask for; by default that of the address.
+        greeting: what a connection of nobody in particular begins with (PROXY protocol); then each serves one request.
     """
 
     connect_seconds: float = 5.0
@@ -47,6 +48,7 @@ class ConnectionRules:
     resolve_seconds: float = 30.0
     tls: ssl.SSLContext | None = None
     tls_name: str = ""
+    greeting: bytes = b""
 
 
 class Endpoint:
@@ -106,26 +108,36 @@ class Endpoint:
         """As `acquire`, but only a connection that is there and was used before; None if there is none."""
         return self._pool.take()
 
-    async def acquire(self, *, fresh: bool = False) -> tuple[UpstreamExchange, bool]:
+    async def acquire(self, *, fresh: bool = False, greeting: bytes = b"") -> tuple[UpstreamExchange, bool]:
         """A way to ask it, and whether its connection was used before; give it back with `release`.
 
         Args:
             fresh: only a new connection will do.
+            greeting: what that begins with, in the place of the one of the rules.
 
         Errors: ConnectFailed, PoolFull.
         """
-        return await self._pool.acquire(fresh=fresh)
+        if not greeting:
+            return await self._pool.acquire(fresh=fresh)
+
+        async def connect() -> Http1Connection:
+            return Http1Connection(await self.open_stream(greeting), self._limits)
+
+        return await self._pool.acquire(fresh=True, connect=connect)
 
     def release(self, exchange: UpstreamExchange) -> None:
         """Nobody uses `exchange` any more. What is not whole is broken off."""
         assert isinstance(exchange, Http1Connection | Http2Exchange)
-        self._pool.release(exchange, reusable=exchange.reusable)
+        self._pool.release(exchange, reusable=exchange.reusable and not self._rules.greeting)
 
     async def _connect(self) -> Http1Connection:
         return Http1Connection(await self.open_stream(), self._limits)
 
-    async def open_stream(self) -> ByteStream:
+    async def open_stream(self, greeting: bytes = b"") -> ByteStream:
         """A new connection, verified where it is one over TLS.
+
+        Args:
+            greeting: as for `acquire`.
 
         Errors: ConnectFailed.
         """
@@ -134,10 +146,13 @@ class Endpoint:
             plain = await connect(
                 await self._resolver.addresses(), rules.connect_seconds, self._limits.upstream_buffer_bytes
             )
-            if rules.tls is None or self.address.scheme not in ("https", "h2"):
-                return plain
             secured = False
             try:
+                if greeting or rules.greeting:
+                    await plain.send(greeting or rules.greeting)
+                if rules.tls is None or self.address.scheme not in ("https", "h2"):
+                    secured = True
+                    return plain
                 name = rules.tls_name or self.address.host
                 stream = TlsStream(plain, rules.tls, name, self._limits.upstream_buffer_bytes)
                 protocol = await stream.handshake()

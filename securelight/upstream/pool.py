@@ -90,11 +90,14 @@ class Pool(Generic[C]):
             self.active += 1
         return connection
 
-    async def acquire(self, *, fresh: bool = False) -> tuple[C, bool]:
+    async def acquire(
+        self, *, fresh: bool = False, connect: Callable[[], Awaitable[C]] | None = None
+    ) -> tuple[C, bool]:
         """A connection, and whether it was used before; give it back with `release`.
 
         Args:
             fresh: only a new one will do.
+            connect: opens one that is not like the others; by default all are alike.
 
         Errors: ConnectFailed, PoolFull.
         """
@@ -107,8 +110,8 @@ class Pool(Generic[C]):
                 self._idle.popleft()[0].close()
             if self.active < self._maximum:
                 self.active += 1
-                return await self._open(), False
-        return await self._wait(fresh=fresh)
+                return await self._open(connect), False
+        return await self._wait(connect, fresh=fresh)
 
     def _take_idle(self) -> C | None:
         idle = self._idle
@@ -122,14 +125,14 @@ class Pool(Generic[C]):
             connection.close()
         return None
 
-    async def _open(self) -> C:
+    async def _open(self, connect: Callable[[], Awaitable[C]] | None) -> C:
         try:
-            return await self._connect()
+            return await (connect or self._connect)()
         except BaseException:
             self._leave()
             raise
 
-    async def _wait(self, *, fresh: bool) -> tuple[C, bool]:
+    async def _wait(self, connect: Callable[[], Awaitable[C]] | None, *, fresh: bool) -> tuple[C, bool]:
         if len(self._waiters) >= self._queue:
             raise PoolFull(f"{self.active} connections in use, {len(self._waiters)} requests in the queue")
         waiter: _Waiter[C] = _Waiter()
@@ -147,7 +150,7 @@ class Pool(Generic[C]):
             return connection, True
         if connection is not None:
             connection.close()
-        return await self._open(), False
+        return await self._open(connect), False
 
     def release(self, connection: C, *, reusable: bool) -> None:
         """Give a connection back; it is closed unless another request may follow on it."""

@@ -8,18 +8,18 @@ large one body and all of them together may become, in each worker, is bounded.
 from __future__ import annotations
 
 import tempfile
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
 import msgspec
 
 from securelight.model.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from securelight.pipeline.exchange import Exchange
 
+T = TypeVar("T")
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 50)]
 
 
@@ -53,6 +53,13 @@ def spool_faults(settings: SpoolConfig, base: Path) -> list[str]:
     return faults
 
 
+class Upload(Protocol):
+    """What brings a body: a part of pipeline.exchange.Exchange."""
+
+    async def receive(self) -> bytes: ...  # noqa: D102 - see there
+    async def in_thread(self, function: Callable[[], T]) -> T: ...  # noqa: D102
+
+
 class SpoolRoom:
     """What the spools of one feature share.
 
@@ -74,17 +81,20 @@ class SpoolRoom:
         when = self.settings.when
         return when == "always" or (when == "unknown_length" and length is None)
 
-    async def collect(self, exchange: Exchange) -> Spool:
-        """The whole body of the request; the caller closes it.
+    async def collect(self, upload: Upload, announced: int | None) -> Spool:
+        """The whole body of a request; the caller closes it.
 
-        Errors: Refusal 413, 503 and 400 (shorter than announced); what `exchange.receive` has; OSError.
+        Args:
+            upload: brings it.
+            announced: its length; None if it was not announced.
+
+        Errors: Refusal 413, 503 and 400 (shorter than announced); what `upload.receive` has; OSError.
         """
-        announced = exchange.request.content_length
         if announced is not None and announced > self.settings.body_bytes:
             raise Refusal(413, "The request body is too large.", f"spool: {announced} bytes were announced")
-        spool = Spool(self, exchange)
+        spool = Spool(self, upload)
         try:
-            while data := await exchange.receive():
+            while data := await upload.receive():
                 await spool.add(data)
             if announced is not None and spool.length != announced:
                 raise Refusal(400, "The request body is not as long as announced.")
@@ -99,15 +109,15 @@ class Spool:
 
     Args:
         room: with the bounds.
-        exchange: has threads for the disk.
+        upload: has threads for the disk.
 
     Attributes:
         length: of what was added.
     """
 
-    def __init__(self, room: SpoolRoom, exchange: Exchange) -> None:
+    def __init__(self, room: SpoolRoom, upload: Upload) -> None:
         self._room = room
-        self._exchange = exchange
+        self._upload = upload
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._file_bytes = 0
@@ -133,7 +143,7 @@ class Spool:
         room.used_bytes += len(data)
         self._file_bytes += len(data)
         self._memory.clear()
-        await self._exchange.in_thread(lambda: self._write(data))
+        await self._upload.in_thread(lambda: self._write(data))
 
     def _write(self, data: bytes) -> None:
         if self._file is None:
@@ -142,14 +152,14 @@ class Spool:
         while view:
             view = view[self._file.write(view) :]
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body from its beginning; may be asked for more than once, one after the other.
 
         Errors: OSError.
         """
         file, at = self._file, 0
         while file is not None and at < self._file_bytes:
-            data = await self._exchange.in_thread(lambda offset=at: self._read(offset))  # type: ignore[misc]
+            data = await self._upload.in_thread(lambda offset=at: self._read(offset))  # type: ignore[misc]
             if not data:
                 raise OSError("a spooled body became shorter")
             at += len(data)

@@ -268,7 +268,7 @@ class TestFiveWaysToGetItWrong:
          "listen[0]: only redirects, and nothing listens for https; add another [[listen]]"),
         (LISTEN + LISTEN + SITE,
          'listen[1].address: "localhost:8443" is already listened on by securelight.toml: listen[0].address'),
-        (LISTEN + SITE + "[other]\n", "other: unknown key; the keys here are include, listen, server, site"),
+        (LISTEN + SITE + "[other]\n", "other: unknown key; the keys here are include, listen, server, site, tcp"),
         (LISTEN + '[[site]]\nhosts = ["a"]\nroot = "x"\n',
          'site[0].certificate: is missing: add [[site.certificate]] with chain = "..." and key = "..."'),
         (LISTEN + '[[site]]\nroot = "x"\n' + CERTIFICATE, "site[0].hosts: is missing: add hosts = ..., a list"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
@@ -12,12 +12,9 @@ import trio
 
 from securelight.model.errors import Refusal
 from securelight.upstream.spool import SpoolConfig, SpoolRoom, spool_faults
-from tests.helpers import make_request
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from securelight.pipeline.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -26,8 +23,7 @@ class Upload:
     """The parts of an exchange that a spool uses."""
 
     def __init__(self, *pieces: bytes, announced: int | None = None) -> None:
-        self.request = make_request("POST", "/")
-        self.request.content_length = announced
+        self.announced = announced
         self._pieces = list(pieces)
         self.threads = 0
 
@@ -47,7 +43,7 @@ def room(directory: Path, **keys: Any) -> SpoolRoom:
 
 
 async def collected(place: SpoolRoom, upload: Upload) -> bytes:
-    spool = await place.collect(cast("Exchange", upload))
+    spool = await place.collect(upload, upload.announced)
     try:
         first = b"".join([piece async for piece in spool.pieces()])
         assert b"".join([piece async for piece in spool.pieces()]) == first
@@ -78,7 +74,7 @@ async def test_a_large_body_comes_back_as_it_was_and_leaves_nothing(tmp_path: Pa
 
 async def test_the_file_has_no_name_while_it_is_used(tmp_path: Path) -> None:
     place = room(tmp_path, memory_bytes=1000)
-    spool = await place.collect(cast("Exchange", Upload(bytes(5000))))
+    spool = await place.collect(Upload(bytes(5000)), None)
     assert os.listdir(tmp_path) == []
     assert place.used_bytes == 5000
     spool.close()
@@ -107,7 +103,7 @@ async def test_what_is_too_much_or_not_as_announced_is_refused_and_leaves_nothin
 
 async def test_all_together_have_a_bound_and_who_ends_makes_room(tmp_path: Path) -> None:
     place = room(tmp_path, total_bytes=100, memory_bytes=10)
-    first = await place.collect(cast("Exchange", Upload(bytes(80))))
+    first = await place.collect(Upload(bytes(80)), None)
     with pytest.raises(Refusal):
         await collected(place, Upload(bytes(80)))
     first.close()
