@@ -20,7 +20,7 @@ from securelight.handlers import application, asyncio_bridge
 from securelight.handlers.asgi_call import AsgiCall
 from securelight.handlers.asgi_lifespan import ASYNCIO_HINT, Application, LifespanService, needs_asyncio
 from securelight.handlers.asgi_tls import tls_extension
-from securelight.handlers.asgi_websocket import WebSocketCall
+from securelight.handlers.asgi_websocket import SilenceWatch, WebSocketCall
 from securelight.handlers.asyncio_bridge import AsyncioLifespan
 from securelight.handlers.wsgi import make_handler
 from securelight.model.errors import ConfigError, Refusal
@@ -85,8 +85,19 @@ def build(settings: AsgiConfig, context: BuildContext) -> Handler:
         settings.root_path,
         lifespan,
         context.limits,
+        _silence_watch(context),
         websocket_compression=settings.websocket_compression,
     )
+
+
+def _silence_watch(context: BuildContext) -> SilenceWatch:
+    """One for all of the worker."""
+    for service in context.services:
+        if isinstance(service, SilenceWatch):
+            return service
+    watch = SilenceWatch(context.limits)
+    context.services.append(watch)
+    return watch
 
 
 def _lifespan_of(found: Application, settings: AsgiConfig, context: BuildContext) -> LifespanService:
@@ -108,10 +119,11 @@ class AsgiHandler:
         root_path: what a proxy in front has taken off the path.
         lifespan: whose state each request gets a copy of.
         limits: the server's bounds.
+        silence_watch: runs beside the requests; without it silent WebSockets are not asked whether they are there.
         websocket_compression: grant it to clients that offer it.
     """
 
-    __slots__ = ("_application", "_compress", "_lifespan", "_limits", "_raw_root_path", "_root_path")
+    __slots__ = ("_application", "_compress", "_lifespan", "_limits", "_raw_root_path", "_root_path", "_silence_watch")
 
     def __init__(
         self,
@@ -119,6 +131,7 @@ class AsgiHandler:
         root_path: str,
         lifespan: LifespanService,
         limits: Limits,
+        silence_watch: SilenceWatch | None = None,
         *,
         websocket_compression: bool = True,
     ) -> None:
@@ -128,6 +141,7 @@ class AsgiHandler:
         self._lifespan = lifespan
         self._limits = limits
         self._compress = websocket_compression
+        self._silence_watch = silence_watch or SilenceWatch(limits)
 
     def __call__(self, request: Request, _facts: Facts) -> Deferred:
         """Every answer of an application has to be waited for."""
@@ -155,7 +169,7 @@ class AsgiHandler:
     async def _run_websocket(self, exchange: Exchange) -> Responded:
         request = exchange.request
         offered = subprotocols_of(request)
-        call = WebSocketCall(exchange, offered, self._limits, compress=self._compress)
+        call = WebSocketCall(exchange, offered, self._limits, self._silence_watch, compress=self._compress)
         scope = self.scope(request, exchange.facts)
         del scope["method"]
         scope["type"] = "websocket"

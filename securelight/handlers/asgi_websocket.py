@@ -11,27 +11,22 @@ end by itself before it is cancelled.
 
 from __future__ import annotations
 
-import contextlib
-import enum
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from securelight.handlers.asgi_call import ApplicationClientGone, AsgiCall
+from securelight.handlers.websocket_link import Phase, SilenceWatch, WebSocketLink
 from securelight.model.application_fields import checked_field
-from securelight.model.errors import ClientDisconnected, Refusal, ServerLeaving
+from securelight.model.errors import ClientDisconnected, Refusal
 from securelight.model.response import FRAMING_FIELDS
 from securelight.model.status import error_response
 from securelight.protocol.websocket import (
     ABNORMAL,
-    GOING_AWAY,
     INTERNAL_ERROR,
     NO_STATUS,
     NORMAL,
-    Breach,
-    Closed,
-    Ping,
     WebSocket,
     deflate_fields,
     handshake_fields,
@@ -47,8 +42,6 @@ READ_AHEAD_BYTES = 65_536
 """Of messages that the application has not asked for yet; one more message may come on top."""
 MESSAGE_COST_BYTES = 64
 """What each of them counts beside its content, so that empty ones are bounded too."""
-SLICE_BYTES = 4_096
-"""How much input is looked at before others get their turn: at most some 700 frames."""
 _OWN_FIELDS = FRAMING_FIELDS | {
     b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"sec-websocket-version",
 }  # fmt: skip
@@ -58,80 +51,68 @@ _SENDABLE = range(1000, 5000)
 _NEVER_SENT = frozenset({1004, NO_STATUS, ABNORMAL, 1015})
 
 
-class _Phase(enum.Enum):
-    CONNECTING = enum.auto()
-    """The application has not accepted yet."""
-    DENYING = enum.auto()
-    """It answers by an HTTP response of its own."""
-    OPEN = enum.auto()
-    CLOSING = enum.auto()
-    """Our Close is out; the client's is waited for."""
-    OVER = enum.auto()
-
-
-class WebSocketCall:
+class WebSocketCall(WebSocketLink):
     """The two callables of one WebSocket, and what becomes of it.
 
     Args:
         exchange: the request that asks for it.
         offered: the subprotocols that the client offers.
         limits: the server's bounds.
+        watch: looks after those that are silent.
         compress: grant compression to clients that offer it.
 
     Errors: Refusal for a handshake that is none.
     """
 
     __slots__ = (
-        "_app_scope", "_client_left", "_compress", "_denial", "_disconnect", "_ended", "_exchange", "_failure",
-        "_fields", "_free", "_given", "_limits", "_news", "_nursery", "_offered", "_phase", "_pump_done", "_queue",
-        "_queued_bytes", "_room", "_socket", "_writing",
+        "_app_scope", "_client_left", "_compress", "_denial", "_disconnect", "_fields", "_given", "_news", "_offered",
+        "_queue", "_queued_bytes", "_room",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, offered: list[str], limits: Limits, *, compress: bool) -> None:
-        self._exchange = exchange
-        self._limits = limits
+    def __init__(
+        self, exchange: Exchange, offered: list[str], limits: Limits, watch: SilenceWatch, *, compress: bool
+    ) -> None:
+        super().__init__(exchange, limits, watch)
         self._compress = compress
         self._offered = offered
         self._fields = handshake_fields(exchange.request)
-        self._phase = _Phase.CONNECTING
         self._given = False
         """`websocket.connect` was received."""
         self._denial: AsgiCall | None = None
-        self._socket: WebSocket | None = None
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._disconnect: Message | None = None
         """What `receive` gives once the queue is empty."""
         self._news: trio.Event | None = None
         self._room: trio.Event | None = None
-        self._writing = False
-        self._free: trio.Event | None = None
         self._client_left = False
-        self._ended = False
-        self._failure: BaseException | None = None
         self._app_scope = trio.CancelScope()
-        self._nursery: trio.Nursery | None = None
-        self._pump_done = trio.Event()
 
     async def run(self, application: Application, scope: Scope) -> None:
         """Run the application for this socket, and end it properly.
 
         Errors: what the application raised, or RuntimeError where it broke the protocol; ClientDisconnected, Refusal.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            with self._app_scope:
-                try:
-                    await application(scope, self.receive, self.send)
-                except (Exception, SystemExit) as error:
-                    self._failure = error
-                except BaseExceptionGroup as error:
-                    if error.split(trio.Cancelled)[0] is not None:
-                        raise
-                    self._failure = error
-            await self._finish()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                with self._app_scope:
+                    await self._run_application(application, scope)
+                await self._finish()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._watch.links.discard(self)
         self._raise_failure()
+
+    async def _run_application(self, application: Application, scope: Scope) -> None:
+        try:
+            await application(scope, self.receive, self.send)
+        except (Exception, SystemExit) as error:
+            self._failure = error
+        except BaseExceptionGroup as error:
+            if error.split(trio.Cancelled)[0] is not None:
+                raise
+            self._failure = error
 
     # What the application hears.
 
@@ -155,10 +136,28 @@ class WebSocketCall:
             self._room.set()
         return message
 
-    def _put(self, message: Message, size: int) -> None:
-        self._queue.append(message)
-        self._queued_bytes += size + MESSAGE_COST_BYTES
+    @property
+    def _behind(self) -> bool:
+        return self._queued_bytes >= READ_AHEAD_BYTES
+
+    async def _message(self, message: str | bytes) -> None:
+        while self._behind:
+            self._room = trio.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_client, self._room)
+                await self._room.wait()
+                nursery.cancel_scope.cancel()
+            if self._client_left:
+                raise ClientDisconnected
+        kind = "text" if isinstance(message, str) else "bytes"
+        self._queue.append({"type": "websocket.receive", kind: message})
+        self._queued_bytes += len(message) + MESSAGE_COST_BYTES
         self._wake()
+
+    async def _watch_client(self, room: trio.Event) -> None:
+        await self._exchange.disconnected()
+        self._client_left = True
+        room.set()
 
     def _wake(self) -> None:
         if self._news is not None:
@@ -183,7 +182,7 @@ class WebSocketCall:
         """
         kind = message["type"]
         phase = self._phase
-        if phase is _Phase.OPEN and self._disconnect is None:
+        if phase is Phase.OPEN and self._disconnect is None:
             if kind == "websocket.send":
                 await self._send_message(message)
             elif kind == "websocket.close":
@@ -194,22 +193,22 @@ class WebSocketCall:
                 await self._close(code, reason)
             else:
                 raise RuntimeError(f"{kind!r} was sent to a WebSocket that is open")
-        elif phase is _Phase.CONNECTING:
+        elif phase is Phase.CONNECTING:
             if kind == "websocket.accept":
                 await self._accept(message)
             elif kind == "websocket.close":
                 await self._deny(Refusal(403, "The application does not take this WebSocket."))
             elif kind == "websocket.http.response.start":
                 self._denial = AsgiCall(self._exchange, self._limits)
-                self._phase = _Phase.DENYING
+                self._phase = Phase.DENYING
                 await self._deny_by(kind, message)
             else:
                 raise RuntimeError(f"{kind!r} was sent before websocket.accept")
-        elif phase is _Phase.DENYING and kind.startswith("websocket.http.response."):
+        elif phase is Phase.DENYING and kind.startswith("websocket.http.response."):
             await self._deny_by(kind, message)
-        elif kind == "websocket.close" and phase is not _Phase.DENYING:
+        elif kind == "websocket.close" and phase is not Phase.DENYING:
             await trio.lowlevel.checkpoint()  # it is closed, as it should be
-        elif kind == "websocket.send" and phase is not _Phase.DENYING:
+        elif kind == "websocket.send" and phase is not Phase.DENYING:
             await trio.lowlevel.checkpoint()
             raise ApplicationClientGone("the WebSocket is closed")
         else:
@@ -232,17 +231,14 @@ class WebSocketCall:
             await self._exchange.upgrade(b"websocket", tuple(fields))
         except ClientDisconnected as error:
             raise ApplicationClientGone("the client is gone") from error
-        self._phase = _Phase.OPEN
-        self._socket = WebSocket(self._limits, deflate=bool(granted))
-        assert self._nursery is not None
-        self._nursery.start_soon(self._pump, self._socket)
+        self._open(WebSocket(self._limits, deflate=bool(granted)))
 
     async def _deny_by(self, kind: str, message: Message) -> None:
         assert self._denial is not None
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
 
     async def _deny(self, refusal: Refusal) -> None:
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
         self._disconnected(ABNORMAL, "", by_application=True)
         self._exchange.facts.refusal = refusal
         try:
@@ -260,125 +256,6 @@ class WebSocketCall:
             data = bytes(data)
         assert self._socket is not None
         await self._write(self._socket.message(data))
-
-    async def _close(self, code: int, reason: str) -> None:
-        """Send our Close, once."""
-        if self._phase is _Phase.OPEN:
-            assert self._socket is not None
-            data = self._socket.close(code, reason)
-            self._phase = _Phase.CLOSING
-            self._disconnected(code, reason)
-            await self._write(data)
-
-    async def _end(self) -> None:
-        """All is said."""
-        if not self._ended:
-            self._ended = True
-            with contextlib.suppress(ClientDisconnected):
-                await self._exchange.end()
-
-    async def _write(self, data: bytes) -> None:
-        """Send frames whole, one writer after the other.
-
-        An application that gives up waiting would leave half a frame behind: so it waits until the client has taken
-        it, which write_stall_seconds and the minimum rate bound.
-
-        Errors: ApplicationClientGone.
-        """
-        while self._writing:
-            if self._free is None:
-                self._free = trio.Event()
-            await self._free.wait()
-        self._writing = True
-        try:
-            with trio.CancelScope(shield=True):
-                await self._exchange.send(data)
-        except ClientDisconnected as error:
-            self._disconnected(ABNORMAL, "")
-            raise ApplicationClientGone("the client is gone") from error
-        finally:
-            self._writing = False
-            if self._free is not None:
-                self._free.set()
-                self._free = None
-
-    # What the client says.
-
-    async def _pump(self, socket: WebSocket) -> None:
-        try:
-            await self._read_all(socket)
-        except (ClientDisconnected, ApplicationClientGone):
-            pass
-        except Exception as error:  # ours: the application's end goes on
-            self._failure = self._failure or error
-        self._disconnected(ABNORMAL, "")
-        if self._phase is _Phase.CLOSING:
-            self._phase = _Phase.OVER
-            await self._end()
-        self._pump_done.set()
-
-    async def _read_all(self, socket: WebSocket) -> None:
-        """Until the client's Close, or its end."""
-        while data := await self._next_bytes(socket):
-            for start in range(0, len(data), SLICE_BYTES):
-                for event in socket.receive(data[start : start + SLICE_BYTES]):
-                    if isinstance(event, str):
-                        await self._message({"type": "websocket.receive", "text": event}, len(event))
-                    elif isinstance(event, bytes):
-                        await self._message({"type": "websocket.receive", "bytes": event}, len(event))
-                    elif isinstance(event, Ping):
-                        if self._phase is _Phase.OPEN:
-                            await self._write(socket.pong(event.payload))
-                    elif isinstance(event, Closed):
-                        self._disconnected(event.code, event.reason)
-                        await self._close(event.code, event.reason)
-                        return
-                    elif isinstance(event, Breach):
-                        await self._close(event.code, event.why)
-                        return
-                if len(data) > SLICE_BYTES:
-                    await trio.lowlevel.checkpoint()
-
-    async def _message(self, message: Message, size: int) -> None:
-        if self._phase is not _Phase.OPEN:
-            return
-        while self._queued_bytes >= READ_AHEAD_BYTES:
-            self._room = trio.Event()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_client, self._room)
-                await self._room.wait()
-                nursery.cancel_scope.cancel()
-            if self._client_left:
-                raise ClientDisconnected
-        self._put(message, size)
-
-    async def _watch_client(self, room: trio.Event) -> None:
-        await self._exchange.disconnected()
-        self._client_left = True
-        room.set()
-
-    async def _next_bytes(self, socket: WebSocket) -> bytes:
-        """What the client sends next; b"" at its end, or when it is silent for too long.
-
-        Errors: ClientDisconnected, ApplicationClientGone.
-        """
-        limits = self._limits
-        asked = False
-        while True:
-            is_open = self._phase is _Phase.OPEN
-            with trio.move_on_after(limits.websocket_ping_seconds if is_open else limits.websocket_close_seconds):
-                try:
-                    return await self._exchange.receive()
-                except ServerLeaving:
-                    await self._close(GOING_AWAY, "the server restarts")
-                    continue
-            if self._phase is not _Phase.OPEN:
-                return b""
-            if asked:
-                await self._close(INTERNAL_ERROR, "no answer to a ping")
-                return b""
-            asked = True
-            await self._write(socket.ping())
 
     # The end.
 
@@ -411,7 +288,7 @@ class WebSocketCall:
             if isinstance(failure, SystemExit):
                 raise RuntimeError(f"the application called exit with status {failure.code!r}") from failure
             raise failure
-        if self._phase is _Phase.CONNECTING:
+        if self._phase is Phase.CONNECTING:
             raise RuntimeError("the application returned without having accepted or closed the WebSocket")
 
 
