@@ -27,6 +27,7 @@ from securelight.stages import (
     access,
     authorizer,
     basic_auth,
+    cache,
     early_hints,
     maintenance,
     rate_limit,
@@ -49,6 +50,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     authorizer.FEATURE,
     early_hints.FEATURE,
     request_headers.FEATURE,
+    cache.FEATURE,
     # Handlers: exactly one answers.
     static_file.FEATURE,
     directory_listing.FEATURE,

@@ -74,6 +74,7 @@ class BuildContext:
         services: append to it what has to run beside the requests.
         in_thread: for bodies that are made by blocking work; the worker sets it.
         scoreboard: what the workers say of themselves.
+        around: append to it what is to stand between the route's stages and its handler; then return None.
         repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
             and the response alone, so that a handler of which the same is true may set `facts.basis`.
         upgrades: set it in the builder of a handler that grants upgrades (Exchange.upgrade); other handlers never see
@@ -89,6 +90,7 @@ class BuildContext:
     services: list[Service] = field(default_factory=list)
     in_thread: InThread = _at_once
     scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
+    around: list[Callable[[Handler], Handler]] = field(default_factory=list)
     repeatable: bool = False
     upgrades: bool = False
     stages: list[Stage] = field(default_factory=list)
@@ -312,12 +314,16 @@ def _compile_route(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
     context.upgrades = False
-    context.stages, context.filters = [], []
+    context.stages, context.filters, context.around = [], [], []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
-        built[item.kind].append(_build(item, by_name, context))
+        made = _build(item, by_name, context)
+        if made is not None:
+            built[item.kind].append(made)
     handler = built["handler"][0] if built["handler"] else _nothing_here
+    for wrap in context.around:
+        handler = wrap(handler)
     context.where = route.where
     when = context.condition(route.when, "when")
     if when is not None and own:
