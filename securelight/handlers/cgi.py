@@ -24,6 +24,7 @@ from securelight.pipeline.compile import BuildContext, Feature
 from securelight.upstream.cgi_address import variable_faults
 from securelight.upstream.cgi_variables import Script, find_script
 from securelight.upstream.pool import Pool
+from securelight.upstream.spool import SpoolConfig, SpoolRoom, spool_faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,17 +75,19 @@ class CgiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variables: dict[str, str] = {}
     """More of the environment; they win over our own."""
     bodies_without_length: Literal["gather", "stream"] = "gather"
-    """`gather` keeps up to `upstream_buffer_bytes` of a request body whose length was not announced, 411 for more;
-    `stream` passes it on without CONTENT_LENGTH, to programs that read to the end of their input."""
+    """`gather` keeps up to `upstream_buffer_bytes` of a request body whose length was not announced, 411 for more
+    (`spool` takes more); `stream` passes it on without CONTENT_LENGTH, to programs that read to the end."""
     run_as_root: bool = False
     """Run programs although the worker runs as root. Better: set `server.user`."""
     limits: CgiLimits = CgiLimits()
     sendfile: SendfileConfig = SendfileConfig()
+    spool: SpoolConfig = SpoolConfig()
 
 
 def check(settings: CgiConfig, base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
     faults = variable_faults(settings.variables) + sendfile_faults(settings.sendfile, base)
+    faults += spool_faults(settings.spool, base)
     faults += [f"variables: {name} says which program runs" for name in settings.variables if name in _OURS]
     if bool(settings.root) == bool(settings.program):
         faults.append("name either root, a directory with programs, or program, a single one")
@@ -214,6 +217,7 @@ def build(settings: CgiConfig, context: BuildContext) -> Handler:
         context.events,
         make_sendfile(settings.sendfile, context.base, context.limits, context.events),
         unknown_length=settings.bodies_without_length == "stream",
+        spool=SpoolRoom(settings.spool, context.base) if settings.spool.when != "never" else None,
     )
     return gateway(application, pool, finder, settings.variables)
 

@@ -2,7 +2,7 @@
 
 Nothing is held but what one read gave. An answer that breaks off behind us breaks off in front of us too; before its
 first byte is out it becomes 502 or 504. A body whose length was not announced is gathered first, up to one
-buffer, since CONTENT_LENGTH must be told; 411 for more.
+buffer, since CONTENT_LENGTH must be told; 411 for more, unless it is to be spooled.
 
 A request without a body is sent again, once, where a kept connection turned out to be dead and doing it twice is safe.
 
@@ -12,7 +12,7 @@ every rewrite is. A file that the answer names is sent by handlers/sendfile.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from securelight.pipeline.exchange import Exchange
     from securelight.upstream.cgi_variables import Variable
     from securelight.upstream.pool import Pool
+    from securelight.upstream.spool import Spool, SpoolRoom
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect"})
@@ -69,6 +70,7 @@ class Application:
         events: where to report.
         sendfile: answers with files that the application names; None where it may not.
         unknown_length: bodies whose length was not announced are passed on, and end where the application's input does.
+        spool: collects bodies before the application sees them; None for never.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Application:
     events: EventLog
     sendfile: Sendfile | None = None
     unknown_length: bool = False
+    spool: SpoolRoom | None = None
 
 
 async def body_length(exchange: Exchange, request: Request, limits: Limits) -> tuple[int | None, bytes]:
@@ -100,6 +103,7 @@ class CgiCall:
         request: what is asked for; after a rewrite that is not the one that the client sent.
         variables: of the request.
         taken: of its body, already.
+        spool: all of its body; None if it is still to come.
     """
 
     def __init__(
@@ -109,7 +113,9 @@ class CgiCall:
         request: Request,
         variables: Sequence[Variable],
         taken: bytes,
+        spool: Spool | None = None,
     ) -> None:
+        self._spool = spool
         self._application = application
         self._exchange = exchange
         self._request = request
@@ -178,7 +184,7 @@ class CgiCall:
             if self._taken:
                 await connection.send(self._taken)
             self._scope.deadline = self._total_deadline
-            if request.has_body and (request.content_length or self._application.unknown_length):
+            if request.has_body and (request.content_length or self._application.unknown_length or self._spool):
                 self._upload_over = False
                 return await answer_while_uploading(lambda: self._upload(connection), lambda: self._answer(connection))
             await connection.finish()
@@ -188,18 +194,29 @@ class CgiCall:
 
     async def _upload(self, connection: CgiConnection) -> None:
         try:
-            await pass_body(
-                self._exchange,
-                self._request.content_length,
-                connection.send,
-                self._timeouts.idle_seconds,
-                lambda: self._broken("it takes no more of the request body", 504),
-            )
+            if self._spool is not None:
+                await self._pass_spooled(self._spool, connection)
+            else:
+                length = self._request.content_length
+                await pass_body(
+                    self._exchange, length, connection.send, self._timeouts.idle_seconds, self._takes_no_more
+                )
             await connection.finish()
         finally:
             self._upload_over = True
             if not self._begun:
                 self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
+
+    async def _pass_spooled(self, spool: Spool, connection: CgiConnection) -> None:
+        async with aclosing(spool.pieces()) as pieces:
+            async for data in pieces:
+                with trio.move_on_after(self._timeouts.idle_seconds) as scope:
+                    await connection.send(data)
+                if scope.cancelled_caught:
+                    raise self._takes_no_more()
+
+    def _takes_no_more(self) -> Exception:
+        return self._broken("it takes no more of the request body", 504)
 
     def _within(self, seconds: float) -> float:
         return min(self._total_deadline, trio.current_time() + seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -81,6 +82,12 @@ def gateway(
             script = finder.find(request.path)
         else:
             script = await exchange.in_thread(lambda: finder.find(request.path))
+        room = application.spool
+        if room is not None and request.has_body and room.wants(length=request.content_length):
+            spool = await room.collect(exchange)
+            with closing(spool):
+                described = variables_of(request, exchange.facts, script, root, spool.length, variables)
+                return await CgiCall(application, exchange, request, described, b"", spool).run(pool)
         if application.unknown_length:
             length, taken = request.content_length, b""
         else:

@@ -15,6 +15,7 @@ from securelight.upstream.address import Resolver
 from securelight.upstream.cgi_address import parse_upstream, variable_faults
 from securelight.upstream.pool import Pool
 from securelight.upstream.spawner import Spawner, SpawnRules
+from securelight.upstream.spool import SpoolConfig, SpoolRoom, spool_faults
 from securelight.upstream.stream import connect
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: ProxyTimeouts = ProxyTimeouts()
     connections: ProxyConnections = ProxyConnections()
     sendfile: SendfileConfig = SendfileConfig()
+    spool: SpoolConfig = SpoolConfig()
 
 
 def common_faults(settings: UpstreamConfig, base: Path) -> list[str]:
     """What is wrong with those keys, besides their types."""
     faults = variable_faults(settings.variables) + sendfile_faults(settings.sendfile, base)
+    faults += spool_faults(settings.spool, base)
     spawn = settings.spawn
     if bool(settings.upstream) == (spawn is not None):
         faults.append("name either upstream, the address of an application, or spawn, what starts one")
@@ -135,7 +138,8 @@ def back_end(
         open_stream = spawner.connect
     context.services.append(IdleConnections(pool, rules.idle_seconds))
     sendfile = make_sendfile(settings.sendfile, context.base, limits, events)
-    return Application(name, timeouts, limits, events, sendfile), pool
+    spool = SpoolRoom(settings.spool, context.base) if settings.spool.when != "never" else None
+    return Application(name, timeouts, limits, events, sendfile, spool=spool), pool
 
 
 def _connector(settings: UpstreamConfig) -> Callable[[float, int], Awaitable[ByteStream]]:

@@ -68,11 +68,15 @@ def held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Ignores a signal."""
+
+
 def reset_in_worker() -> None:
     """In a worker forked within `held`: the supervisor decides, and a terminal sends its Ctrl-C to all of us."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _nothing)  # not SIG_IGN, which programs that the worker starts would inherit
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from securelight.model.errors import ConfigError
 from securelight.upstream.child import Child, read_piece
 from securelight.upstream.error_output import ErrorOutput
 from securelight.upstream.faults import ConnectFailed
@@ -87,8 +88,15 @@ class Spawner:
         self._retiring: set[Child] = set()
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled; then no process is left."""
-        directory = tempfile.mkdtemp(prefix="securelight-")
+        """Run until cancelled; then no process is left.
+
+        Errors: ConfigError if there is nowhere to put the socket.
+        """
+        try:
+            directory = tempfile.mkdtemp(prefix="securelight-")
+        except OSError as error:
+            why = f"no folder for temporary files that workers may write to: {error.strerror}"
+            raise ConfigError(f"spawn of {self._rules.command[0]}", why) from error
         self._path = os.path.join(directory, "socket")
         listener = self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -167,13 +167,26 @@ def php(tmp_path: Path, certificates: TestCertificates) -> Iterator[ServerProces
     (root / "leads-out.php").symlink_to(tmp_path / "outside.php")
     path = tmp_path / "php.sock"
     log = tmp_path / "php.log"
+    (tmp_path / "spool").mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [program, "-d", "log_errors=1", "-b", str(path)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         wait_until(path.exists, 15)
-        write_config(tmp_path, certificates, f'fastcgi = {{ upstream = "unix:{path}", root = "{root}" }}')
+        keys = f'upstream = "unix:{path}"\nroot = "{root}"\nconnections.idle = 0'
+        site = f"""
+[[site.route]]
+path = "/"
+[site.route.fastcgi]
+{keys}
+[[site.route]]
+path = "/spool"
+[site.route.fastcgi]
+{keys}
+spool = {{ when = "unknown_length", directory = "{tmp_path}/spool" }}
+"""
+        write_config(tmp_path, certificates, site)
         with running(tmp_path) as server:
             yield server
     finally:
@@ -204,7 +217,7 @@ def test_php_answers_over_both_protocols(php: ServerProcess, certificates: TestC
             client.close()
 
 
-def test_a_body_of_unknown_length_is_gathered_if_it_is_short(
+def test_a_body_of_unknown_length_is_gathered_if_it_is_short_and_spooled_if_that_is_wanted(
     php: ServerProcess, certificates: TestCertificates
 ) -> None:
     client = Http2(php.port, certificates.ca)
@@ -212,6 +225,7 @@ def test_a_body_of_unknown_length_is_gathered_if_it_is_short(
         fields = {"content-type": "text/plain"}
         assert client.request("POST", "/index.php", fields, b"x" * 30_000).body == b"30000"
         assert client.request("POST", "/index.php", fields, b"x" * 300_000).status == 411
+        assert client.request("POST", "/spool/index.php", fields, b"x" * 300_000).body == b"300000"
     finally:
         client.close()
 
