@@ -53,6 +53,7 @@ def effective(config: Config) -> dict[str, Any]:
         "server": server,
         "listen": [msgspec.to_builtins(listen) for listen in config.listens],
         "site": [_site(site) for site in config.sites],
+        "tcp": [msgspec.to_builtins(tcp) for tcp in config.tcp],
     }
 
 
