@@ -18,24 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 import securelight
+from securelight.config.conditions import Condition
 from securelight.model.errors import ConfigError
 from securelight.server import landlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from securelight.config.schema import Config, FeatureConfig
 
 _OPENS_NOTHING: Final = frozenset(
-    {"maintenance", "access", "redirect", "rewrite", "early_hints", "request_headers", "respond", "error_pages"}
-    | {"expires", "cors", "security_headers", "set_headers", "hsts"}
+    {"maintenance", "access", "rate_limit", "redirect", "rewrite", "early_hints", "request_headers", "respond"}
+    | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
-_READS: Final = frozenset({"static_file", "directory_listing"})
-_CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi"})
+_READS: Final = frozenset({"static_file", "directory_listing", "basic_auth"})
+_CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer"})
 _RUNS_CODE: Final = frozenset({"asgi", "wsgi", "cgi"})
-_WRITES: Final = frozenset({"compress"})
+_WRITES: Final = frozenset({"compress", "cache"})
 _KNOWN: Final = _OPENS_NOTHING | _READS | _CONNECTS | _RUNS_CODE | _WRITES
 
 _SYSTEM: Final = (
@@ -76,8 +79,8 @@ class Confinement:
     why_not: str = ""
 
     def identities(self) -> tuple[tuple[int, int] | None, ...]:
-        """What is at the paths now: a folder that was replaced by another one is not the one that was named."""
-        return tuple(_identity(path) for path in (*self.read, *self.write))
+        """What is at the paths to read now: a folder that was replaced by another one is not the one that was named."""
+        return tuple(_identity(path) for path in self.read)
 
     def enforce(self) -> None:
         """Give up the rest, in this thread and all that it starts, for good.
@@ -125,9 +128,11 @@ def plan(config: Config) -> Confinement:
             why_not = _unknowable(item, settings, runs)
         runs_code |= runs
         connects |= runs or item.name in _CONNECTS or item.name not in _KNOWN
-        read += [item_base / _fixed_part(text) for text in _read_by(settings)]
-        if item.name in _WRITES and settings.directory:
-            write.append(item_base / settings.directory)
+        read += [item_base / _fixed_part(text) for text in _read_by(item.name, settings)]
+        write += [item_base / text for text in _written_by(item.name, settings)]
+    for site in config.sites:
+        conditions = [(route.when, [item.settings for item in route.features]) for route in site.routes]
+        read += [site.base / folder for folder in _asked_for(conditions)]
         spool = getattr(settings, "spool", None)
         if spool is not None and spool.directory:
             write.append(item_base / spool.directory)
@@ -159,14 +164,40 @@ def _unknowable(item: FeatureConfig, settings: Any, runs: bool) -> str:
     return ""
 
 
-def _read_by(settings: Any) -> Iterator[str]:
+def _read_by(name: str, settings: Any) -> Iterator[str]:
     """The paths that a feature's settings name for reading while it serves."""
     for key in ("root", "app_directory"):
         if path := getattr(settings, key, ""):
             yield path
+    if name == "basic_auth":
+        yield settings.file
     sendfile = getattr(settings, "sendfile", None)
     if sendfile is not None:
         yield from (*sendfile.roots, *sendfile.locations.values())
+
+
+def _written_by(name: str, settings: Any) -> Iterator[str]:
+    """The folders that a feature's settings name for writing."""
+    if name in _WRITES and settings.directory:
+        yield settings.directory
+    spool = getattr(settings, "spool", None)
+    if spool is not None and spool.directory:
+        yield spool.directory
+
+
+def _asked_for(settings: object) -> Iterator[str]:
+    """The folders of all `file_exists`: conditions stand in routes, in rules, and in each other."""
+    if isinstance(settings, Condition) and settings.file_exists:
+        yield settings.file_exists
+    inner: Iterable[object] = ()
+    if isinstance(settings, msgspec.Struct):
+        inner = [getattr(settings, name) for name in settings.__struct_fields__]
+    elif isinstance(settings, (list, tuple)):
+        inner = settings
+    elif isinstance(settings, dict):
+        inner = settings.values()
+    for item in inner:
+        yield from _asked_for(item)
 
 
 def _fixed_part(path: str) -> str:

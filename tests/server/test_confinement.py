@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -261,3 +262,57 @@ def test_a_certificate_is_taken_over_by_a_confined_worker_of_another_user(
             assert client.request("GET", "/").status == 200
         assert server.workers() == [worker]
         assert not [event for event in server.events() if event["level"] == "error"]
+
+
+@needs_landlock
+def test_what_features_name_beside_roots_is_reached(tmp_path: Path, certificates: TestCertificates) -> None:
+    for folder in ("copies", "answers", "bodies", "flags"):
+        (tmp_path / folder).mkdir()
+    site = """
+[site.basic_auth]
+file = "users"
+[site.compress]
+directory = "copies"
+[site.cache]
+directory = "answers"
+[[site.route]]
+path = "/a"
+when = { any = [{ method = ["PUT"] }, { not = { file_exists = "flags" } }] }
+[site.route.proxy]
+upstreams = ["http://127.0.0.1:9"]
+spool = { when = "always", directory = "bodies" }
+[[site.route]]
+path = "/"
+root = "site"
+"""
+    found = plan(configured(tmp_path, certificates, site))
+    assert found.why_not == ""
+    assert set(found.read) == {tmp_path / name for name in ("users", "site", "flags")}
+    assert set(found.write) == {tmp_path / name for name in ("copies", "answers", "bodies")}
+
+
+@needs_landlock
+def test_passwords_that_are_replaced_are_taken_up(tmp_path: Path, certificates: TestCertificates) -> None:
+    """By renaming, as editors do; the file that the worker was confined to is then another one."""
+    passwords = tmp_path / "users"
+
+    def write(user: str) -> None:
+        command = [sys.executable, "-m", "securelight", "hash-password", "--user", user, "--stdin"]
+        done = subprocess.run(command, input="secret\n", capture_output=True, text=True, timeout=60, check=True)
+        fresh = passwords.with_suffix(".new")
+        fresh.write_text(done.stdout)
+        fresh.chmod(0o600)
+        fresh.replace(passwords)
+
+    def status_for(user: str) -> int:
+        credentials = base64.b64encode(f"{user}:secret".encode()).decode()
+        with closing(Http1(server.port, certificates.ca)) as client:
+            return client.request("GET", "/", headers={"authorization": f"Basic {credentials}"}).status
+
+    write("alice")
+    configured(tmp_path, certificates, 'root = "site"\n[site.basic_auth]\nfile = "users"')
+    with running(tmp_path) as server:
+        assert (status_for("alice"), status_for("bob")) == (200, 401)
+        write("bob")
+        server.wait_for_event("reloaded", 30)
+        assert (status_for("bob"), status_for("alice")) == (200, 401)
