@@ -84,7 +84,7 @@ def gateway(
             script = await exchange.in_thread(lambda: finder.find(request.path))
         room = application.spool
         if room is not None and request.has_body and room.wants(length=request.content_length):
-            spool = await room.collect(exchange)
+            spool = await room.collect(exchange, request.content_length)
             with closing(spool):
                 described = variables_of(request, exchange.facts, script, root, spool.length, variables)
                 return await CgiCall(application, exchange, request, described, b"", spool).run(pool)
