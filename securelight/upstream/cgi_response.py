@@ -70,7 +70,7 @@ class StatusLine:
         if not end and len(line) <= _STATUS_LINE_BYTES:
             return b""
         match = _STATUS_LINE.fullmatch(line.removesuffix(b"\r"))
-        if match is None:
+        if match is None or len(line) > _STATUS_LINE_BYTES:
             raise ValueError(f"the status line {line[:40]!r}")
         self.whole = True
         self._line = b""
