@@ -9,6 +9,8 @@ import secrets
 from collections import Counter
 from typing import Any
 
+import trio
+
 
 class Fence:
     """Reports our own failures and counts the peers'.
@@ -35,3 +37,18 @@ class Fence:
         """Note that a peer did something wrong: counted by `what`, a short stable phrase, and logged at info."""
         self.counts[what] += 1
         self.events.info(what, peer=address, **values)
+
+
+def contained(error: BaseException) -> Exception:
+    """What to make of `error`, which is no Exception: an application's KeyboardInterrupt ends its request, not us.
+
+    Errors: `error` itself where it is Trio's, or Python's that ends a coroutine; of a group, the part that is.
+    """
+    ours = (trio.Cancelled, GeneratorExit)
+    if isinstance(error, ours):
+        raise error
+    if isinstance(error, BaseExceptionGroup) and (cancelled := error.split(ours)[0]) is not None:
+        raise cancelled
+    failure = RuntimeError(f"{type(error).__name__} was raised, which would have ended the worker")
+    failure.__cause__ = error
+    return failure

@@ -24,6 +24,7 @@ from securelight.model.status import error_response
 from securelight.pipeline.run import Outcome, finish, refuse
 from securelight.pipeline.stage import Responded
 from securelight.server.deadlines import Pace
+from securelight.server.fence import contained
 
 if TYPE_CHECKING:
     from securelight.server.http_session import HttpSession
@@ -330,6 +331,8 @@ class Stream:
                 await self._refused(refusal)
             except Exception as error:
                 self._failed(error)
+            except BaseException as error:
+                self._failed(contained(error))
         except Exception as error:
             self._session.service.fence.report(error, "ending a stream")
         finally:
