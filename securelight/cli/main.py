@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "reload": ("securelight.cli.reload", "Make a running server read its configuration again."),
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
     "precompress": ("securelight.cli.precompress", "Make the compressed siblings of a site's files."),
+    "convert": ("securelight.cli.convert", "Make a configuration from nginx.conf or lighttpd.conf."),
     "hash-password": ("securelight.cli.hash_password", "Hash a password for basic_auth."),
     "certs": ("securelight.cli.certs.group", "Make, check, revoke and trust certificates of your own."),
     "conform": ("securelight.cli.conform", "Judge any HTTPS server by the RFCs."),

@@ -1,0 +1,1 @@
+"""Reads the common part of other servers' configurations, for `securelight convert`."""

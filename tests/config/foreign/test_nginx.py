@@ -1,0 +1,126 @@
+"""The common part of nginx.conf, carried over or named."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from securelight.config.foreign.draft import Draft, SyntaxFault
+from securelight.config.foreign.nginx import convert_nginx
+from securelight.config.load import load
+from securelight.features import FEATURES
+from tests.config.foreign.originals import NGINX
+
+
+def tables(draft: Draft) -> dict[str, Any]:
+    return tomllib.loads(draft.toml("nginx.conf"))
+
+
+def routes(draft: Draft) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tables(draft)["site"][0]["route"]
+    return found
+
+
+def server(text: str) -> Draft:
+    tls = "listen 443 ssl; server_name a.test; ssl_certificate a.pem; ssl_certificate_key a.key;"
+    return convert_nginx(f"server {{ {tls} {text} }}")
+
+
+def test_a_whole_file_is_carried_over_and_can_be_loaded(tmp_path: Path) -> None:
+    draft = convert_nginx(NGINX)
+    (tmp_path / "made.toml").write_text(draft.toml("nginx.conf"))
+    config = load(tmp_path / "made.toml", FEATURES, {})
+    listens = [(listen.address, listen.plain_http) for listen in config.listens]
+    assert listens == [("*:80", "redirect"), ("*:443", "off")]
+    [site] = config.sites
+    assert site.hosts == ("example.org", "example.net", "*.example.net")
+    assert (config.server.user, config.server.workers, config.server.limits.request_body_bytes) == (
+        "www-data", 4, 50 << 20,
+    )  # fmt: skip
+    made = {
+        (route.path, str(route.when.path or route.when.path_regex) if route.when else ""): {
+            item.name for item in route.features if item.name not in ("compress", "set_headers", "error_pages")
+        }
+        for route in site.routes
+    }
+    assert made == {
+        ("/", ""): {"static_file", "redirect", "rewrite"},
+        ("/api", ""): {"proxy", "redirect"},
+        ("/img", ""): {"static_file", "expires", "redirect"},
+        ("/", "['/favicon.ico']"): {"respond", "redirect"},
+        ("/", r"(?i)\.php$"): {"fastcgi", "redirect"},
+        ("/admin", ""): {"static_file", "access", "basic_auth", "redirect"},
+        ("/files", ""): {"directory_listing", "redirect"},
+    }
+
+
+def test_what_is_not_carried_over_is_named_with_its_line() -> None:
+    notes = convert_nginx(NGINX).notes
+    for text in ("limit_req zone=one", "location @named", "weight=2", "include mime.types"):
+        assert any(text in note and note.startswith("line ") for note in notes), text
+    for text in ("satisfy any", "if ($x) { ... }", "auth_request /x", "perl_set $a b"):
+        written = text.replace("{ ... }", "{ return 403; }") + ("" if "{" in text else ";")
+        assert any(text in note for note in server(written).notes), text
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("return 301 https://b.test$request_uri;", {"to": "https://b.test{path}", "status": 301}),
+        ("return 302 $scheme://$host/x;", {"to": "{scheme}://{host}/x", "status": 302}),
+        ("rewrite ^/a/(.*)$ /b/$1 redirect;", {"when": {"path_regex": "^/a/(.*)$"}, "to": "/b/{1}", "status": 302}),
+    ],
+)
+def test_redirects(text: str, rule: dict[str, Any]) -> None:
+    assert tables(server(text))["site"][0]["redirect"]["rule"] == [rule]
+
+
+def test_a_variable_without_an_equal_is_a_note_and_no_rule() -> None:
+    draft = server("return 301 https://$geoip_city/;")
+    assert "redirect" not in tables(draft)["site"][0]
+    assert any("$geoip_city has no equal" in note for note in draft.notes)
+
+
+def test_root_and_alias_mean_different_folders() -> None:
+    made = routes(server("location /a/ { root /data; } location /b/ { alias /data/; } location ~ x { root /data; }"))
+    assert [route["root"] for route in made] == ["/data/a", "/data", "/data"]
+
+
+def test_what_nobody_may_see_is_not_shown() -> None:
+    made = routes(server("root /data; location /internal/ { internal; } location ~ /\\.ht { deny all; }"))
+    assert made[0]["respond"] == {"status": 404}
+    assert made[1]["access"] == {"rule": [{"action": "deny"}]}
+
+
+def test_plain_http_becomes_a_redirect_and_that_is_said() -> None:
+    draft = convert_nginx("server { listen 8080; root /x; }")
+    assert draft.sites == []
+    assert list(draft.listens.values()) == [{"address": "*:8080", "plain_http": "redirect"}]
+    assert any("plain HTTP" in note for note in draft.notes)
+
+
+@pytest.mark.parametrize("text", ["server {", "}", "a", "a 'b", "{ }", ";", "a { " * 40])
+def test_what_is_no_configuration_is_refused_with_a_line(text: str) -> None:
+    with pytest.raises(SyntaxFault, match=r"line \d"):
+        convert_nginx(text)
+
+
+PIECES = st.sampled_from(
+    ["server {", "}", "location / {", "listen 443 ssl;", "root /x;", "return 301 $1;", "rewrite a;", "a", ";", "{",
+     "'q'", "proxy_pass http://u/p;", "error_page 404;", "allow;", "try_files =404;", "expires x;", "#c\n",
+     "location ~ {"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(PIECES, max_size=14).map(" ".join))
+def test_any_text_is_carried_over_or_refused(text: str) -> None:
+    try:
+        draft = convert_nginx(text)
+    except SyntaxFault:
+        return
+    tomllib.loads(draft.toml("x"))
