@@ -67,6 +67,11 @@ class ContentCache:
         self._in_memory: OrderedDict[CacheEntry, None] = OrderedDict()
         self._with_files: OrderedDict[CacheEntry, None] = OrderedDict()
 
+    @property
+    def free_bytes(self) -> int:
+        """What can be kept without pushing anything out."""
+        return self.limits.content_cache_bytes - self.used_bytes
+
     def __len__(self) -> int:
         return len(self._in_memory) + len(self._with_files)
 

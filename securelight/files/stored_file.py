@@ -87,13 +87,13 @@ def _read(descriptor: int, size: int, *, may_block: bool) -> bytes:
     if not size:
         return b""
     if may_block:
-        content = bytearray()
-        while len(content) < size:
+        content = os.pread(descriptor, size, 0)
+        while 0 < len(content) < size:
             piece = os.pread(descriptor, size - len(content), len(content))
             if not piece:
                 break
             content += piece
-        return bytes(content)
+        return content
     buffer = bytearray(size)
     try:
         count = os.preadv(descriptor, [buffer], 0, os.RWF_NOWAIT)

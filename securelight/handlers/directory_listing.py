@@ -136,9 +136,9 @@ class DirectoryListing(StaticFiles):
             return self._style
         return super().handle(request, facts)
 
-    def _resolve(self, request: Request, relative: bytes, known: Any, *, may_block: bool) -> Any:
+    def _resolve(self, request: Request, relative: bytes, known: Any, keep_bytes: int, *, may_block: bool) -> Any:
         try:
-            return super()._resolve(request, relative, known, may_block=may_block)
+            return super()._resolve(request, relative, known, keep_bytes, may_block=may_block)
         except FileNotFoundError:
             if not request.path.endswith("/"):
                 raise

@@ -130,8 +130,8 @@ class StaticFiles:
     """The handler of one route."""
 
     __slots__ = (
-        "_cache", "_keep_bytes", "_options", "_prefix", "_ranges", "_repeatable", "_root", "_settings", "_varies",
-        "_view",
+        "_cache", "_keep_bytes", "_keep_popular_bytes", "_options", "_prefix", "_ranges", "_repeatable", "_root",
+        "_settings", "_varies", "_view",
     )  # fmt: skip
 
     def __init__(self, settings: StaticFileConfig, root: Path, context: BuildContext) -> None:
@@ -142,6 +142,7 @@ class StaticFiles:
         self._cache = context.content_cache
         self._view: dict[str, _Resource] = {}
         self._keep_bytes = min(limits.content_cache_file_bytes, limits.content_cache_bytes)
+        self._keep_popular_bytes = min(limits.content_cache_popular_file_bytes, limits.content_cache_bytes)
         self._ranges = limits.ranges
         self._repeatable = context.repeatable
         self._varies: Fields = ((b"cache-control", settings.cache_control.encode()),) if settings.cache_control else ()
@@ -168,13 +169,23 @@ class StaticFiles:
             return self._options
         if request.method not in _READ_METHODS:
             raise Refusal(405, "Files can only be read: use GET or HEAD.", fields=(_ALLOW,))
+        if known is not None and known.used and known.files and self._has_room_for(known):
+            return Deferred(lambda exchange: self._look_in_thread(request, exchange, self._keep_popular_bytes))
         try:
-            found = self._find(request, known, may_block=False)
+            found = self._find(request, known, self._keep_bytes, may_block=False)
         except BlockingIOError:
-            return Deferred(lambda exchange: self._look_in_thread(request, exchange))
+            return Deferred(lambda exchange: self._look_in_thread(request, exchange, self._keep_bytes))
         return self._answered(request, found)
 
-    async def _look_in_thread(self, request: Request, exchange: Exchange) -> Response:
+    def _has_room_for(self, known: _Resource) -> bool:
+        """Whether the large files behind `known`, which others asked for as well, can be kept without pushing any out.
+
+        Read from memory they cost a fifth less; but a folder of them must not go round and round in the cache.
+        """
+        sizes = [item.stored.size for item in known.representations.values() if item.stored.file is not None]
+        return max(sizes) <= self._keep_popular_bytes and sum(sizes) <= self._cache.free_bytes
+
+    async def _look_in_thread(self, request: Request, exchange: Exchange, keep_bytes: int) -> Response:
         view, path = self._view, request.path
 
         def find() -> _Resource | Response | None:
@@ -183,7 +194,7 @@ class StaticFiles:
             known = view.get(path)
             if known is not None and monotonic() < known.fresh_until:
                 return None
-            return self._find(request, None, may_block=True)
+            return self._find(request, None, keep_bytes, may_block=True)
 
         for _ in range(_THREAD_ATTEMPTS):
             try:
@@ -208,7 +219,9 @@ class StaticFiles:
             if known is not found:
                 self._cache.put(self._view, request.path, found)
 
-    def _find(self, request: Request, known: _Resource | None, *, may_block: bool) -> _Resource | Response:
+    def _find(
+        self, request: Request, known: _Resource | None, keep_bytes: int, *, may_block: bool
+    ) -> _Resource | Response:
         path = request.path
         relative = relative_path(
             path[len(self._prefix) :], dot_files=self._settings.dot_files, well_known=not self._prefix
@@ -216,7 +229,7 @@ class StaticFiles:
         if relative is None:
             raise Refusal(404, "", f"{path!r} is refused")
         try:
-            return self._resolve(request, relative, known, may_block=may_block)
+            return self._resolve(request, relative, known, keep_bytes, may_block=may_block)
         except FileNotFoundError as error:
             if known is not None:
                 self._cache.drop(known)
@@ -234,7 +247,7 @@ class StaticFiles:
             return known
 
     def _resolve(
-        self, request: Request, relative: bytes, known: _Resource | None, *, may_block: bool
+        self, request: Request, relative: bytes, known: _Resource | None, keep_bytes: int, *, may_block: bool
     ) -> _Resource | Response:
         descriptor, status = self._root.open(relative)
         source = relative
@@ -256,7 +269,7 @@ class StaticFiles:
                 return known
             for coding in tuple(found):
                 descriptor, status = found.pop(coding)
-                stored[coding] = store(descriptor, status, self._keep_bytes, may_block=may_block)
+                stored[coding] = store(descriptor, status, keep_bytes, may_block=may_block)
             resource = _Resource(source, stored, self._varies)
             stored = {}
             return resource

@@ -191,8 +191,12 @@ class Limits:
         67_108_864, "bytes a worker", "small files kept whole with their ready heads", minimum=0
     )
     content_cache_file_bytes: int = _limit(
-        262_144, "bytes", "the largest file that is kept in the content cache", minimum=0
+        262_144, "bytes", "the largest file that is kept in the content cache at once", minimum=0
     )
+    content_cache_popular_file_bytes: int = _limit(
+        16_777_216, "bytes", "the largest that is kept once it is asked for again, while there is room for it",
+        minimum=0,
+    )  # fmt: skip
     open_files: int = _limit(
         512, "descriptors a worker", "status and descriptor cache of larger files", "nginx off by default"
     )

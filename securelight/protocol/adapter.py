@@ -128,7 +128,7 @@ class ProtocolAdapter(Protocol):
         """(stream, bytes) of the responses that were given whole and wait for the client to open HTTP/2's windows."""
         ...
 
-    def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
         """Queue body bytes, at most `capacity`. `end` as in `respond`."""
 
     def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
@@ -153,6 +153,6 @@ class ProtocolAdapter(Protocol):
     def fail(self, code: Http2Code) -> None:
         """End the connection for a reason of ours (HTTP/2: GOAWAY with `code`); no events follow."""
 
-    def take_output(self, limit: int) -> bytes:
+    def take_output(self, limit: int) -> bytes | memoryview:
         """Up to about `limit` bytes to send (a frame is not split); empty if there is nothing to say now."""
         ...

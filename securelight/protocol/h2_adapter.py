@@ -239,10 +239,10 @@ class H2Adapter(Http2Adapter):
         else:
             self._held[stream_id] = _Held()
 
-    def _send_data(self, stream_id: int, data: bytes, end: bool) -> None:
+    def _send_data(self, stream_id: int, data: bytes | memoryview, end: bool) -> None:
         held = self._held[stream_id]
         if data:
-            held.chunks.append(data)
+            held.chunks.append(bytes(data))
             held.size += len(data)
         held.ended = end
 

@@ -175,7 +175,7 @@ class Http1Adapter(Http1Requests):
         """See protocol.adapter. What is given here waits for the socket alone."""
         return ()
 
-    def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
         """See protocol.adapter. A body that is not as long as announced cuts the connection."""
         if not self._sends(stream_id):
             return
@@ -184,12 +184,12 @@ class Http1Adapter(Http1Requests):
         if end and not self.closing:
             self._response_over()
 
-    def _put_body(self, data: bytes) -> None:
+    def _put_body(self, data: bytes | memoryview) -> None:
         framing = self._framing
         if not data or framing == NO_BODY:
             return
         if framing == CHUNKED:
-            self._output.put(b"%x\r\n%b\r\n" % (len(data), data))
+            self._output.put(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
             return
         if framing == WITH_LENGTH:
             self._body_left -= len(data)
@@ -250,6 +250,6 @@ class Http1Adapter(Http1Requests):
         else:
             self._close()
 
-    def take_output(self, limit: int) -> bytes:
+    def take_output(self, limit: int) -> bytes | memoryview:
         """See protocol.adapter."""
         return self._output.take(limit) if self._output.queued_bytes else b""

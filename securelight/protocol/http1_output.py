@@ -128,7 +128,7 @@ class OutputQueue:
         self._parts: list[bytes | memoryview] = []
         self.queued_bytes = 0
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> None:
         """Queue `data`."""
         self._parts.append(data)
         self.queued_bytes += len(data)
@@ -143,11 +143,11 @@ class OutputQueue:
             self.put(head)
             self.put(data)
 
-    def take(self, limit: int) -> bytes:
+    def take(self, limit: int) -> bytes | memoryview:
         """Up to `limit` bytes, taken out."""
         parts = self._parts
         if self.queued_bytes <= limit:
-            data = b"".join(parts)
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
             self.queued_bytes = 0
             return data

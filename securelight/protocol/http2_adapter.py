@@ -58,7 +58,7 @@ class Http2Adapter(Http2Requests):
     def _send_head(self, stream_id: int, fields: list[Field], end: bool) -> None: ...
 
     @abc.abstractmethod
-    def _send_data(self, stream_id: int, data: bytes, end: bool) -> None: ...
+    def _send_data(self, stream_id: int, data: bytes | memoryview, end: bool) -> None: ...
 
     def _send_whole(self, stream_id: int, fields: list[Field], body: bytes) -> None:
         """A response with a body that is not empty."""
@@ -173,7 +173,7 @@ class Http2Adapter(Http2Requests):
             if stream.ended and (queued_bytes := self._queued(stream_id))
         ]
 
-    def write(self, stream_id: int, data: bytes, *, end: bool) -> None:
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
         """Queue body bytes."""
         stream = self._streams.get(stream_id)
         if stream is None or not stream.responded or stream.ended:

@@ -255,7 +255,7 @@ class Nghttp2Adapter(Http2Adapter):
         except ngh2.NGH2Error:
             return
 
-    def _send_data(self, stream_id: int, data: bytes, end: bool) -> None:
+    def _send_data(self, stream_id: int, data: bytes | memoryview, end: bool) -> None:
         try:
             self._engine.send_data(stream_id, data, end_stream=end)
         except ngh2.NGH2Error:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TypeVar
 
 from securelight.model.body import FileSlice, OpenFile, Parts
 from securelight.model.errors import BodyAborted
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 from securelight.server.deadlines import Pace
+
+B = TypeVar("B", bytes, memoryview)
 
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
@@ -55,7 +58,7 @@ class BodySender:
         self._offset = 0
         self.remaining = len(body) if isinstance(body, bytes) else body.length
 
-    def read(self, room: int) -> bytes | None:
+    def read(self, room: int) -> bytes | memoryview | None:
         """Up to `room` bytes of the body, at least one; None if a thread has to fetch them (see `fetch`).
 
         Errors: BodyAborted if the file has become shorter than was announced, or cannot be read.
@@ -67,7 +70,7 @@ class BodySender:
             raise BodyAborted(f"the file cannot be read: {self._failure.strerror}")
         part, offset = self._current()
         if isinstance(part, bytes):
-            return self._taken(part[offset : offset + room])
+            return self._taken(memoryview(part)[offset : offset + room])
         file = part.file
         if file.device in _blocking_devices:
             return None
@@ -113,7 +116,7 @@ class BodySender:
             part = self._parts[self._number]
         return part, self._offset
 
-    def _taken(self, data: bytes) -> bytes:
+    def _taken(self, data: B) -> B:
         self._offset += len(data)
         self.sent_bytes += len(data)
         self.remaining -= len(data)

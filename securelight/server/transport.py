@@ -100,7 +100,7 @@ class Transport:
         """True while something was read from the socket and not yet given out."""
         return self.session is not None and self.session.holds_input
 
-    def send(self, plaintext: bytes) -> bool:
+    def send(self, plaintext: bytes | memoryview) -> bool:
         """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.
 
         Returns: True if all of it is out.
@@ -118,7 +118,7 @@ class Transport:
         output = self.session.take_output() if self.session is not None else b""
         return not output or self._send_raw(output)
 
-    def _send_raw(self, data: bytes) -> bool:
+    def _send_raw(self, data: bytes | memoryview) -> bool:
         if self.pending is not None:
             self.pending = memoryview(bytes(self.pending) + data)
             return False

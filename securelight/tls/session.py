@@ -122,7 +122,7 @@ class TlsSession:
         self.holds_input = self._incoming.pending > 0
         return data or None
 
-    def encrypt(self, plaintext: bytes) -> bytes:
+    def encrypt(self, plaintext: bytes | memoryview) -> bytes:
         """The ciphertext of at most RECORD_BYTES of `plaintext`, with whatever else the session has to say.
 
         Errors: TlsFault.
@@ -133,7 +133,7 @@ class TlsSession:
             raise TlsFault(_reason(error)) from error
         return self._outgoing.read()
 
-    def encrypt_records(self, plaintext: bytes) -> list[bytes]:
+    def encrypt_records(self, plaintext: bytes | memoryview) -> list[bytes]:
         """The same for any length, record by record, to be sent in this order.
 
         A record at a time: a BIO never gives back the memory of the most that it has held, and an idle connection would

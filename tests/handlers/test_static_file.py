@@ -399,6 +399,52 @@ def test_a_file_that_disappears_during_its_download_is_still_sent_and_then_gone(
     assert open_descriptors() == before - 1
 
 
+def kept_in_memory(handler: Handler, path: str) -> bool:
+    """Whether the file is answered from memory once others have asked for it and it is looked at anew."""
+    for _ in range(2):
+        fetch(handler, make_request(path=path)).release()
+    expire(handler)
+    response = fetch(handler, make_request(path=path))
+    body = read_body(response)
+    assert body == path[1:2].encode() * len(body)
+    return isinstance(response.body, bytes)
+
+
+def test_a_large_file_that_is_asked_for_again_is_kept_while_there_is_room(site: Path) -> None:
+    for name, size in (("a", 8000), ("b", 8000), ("c", 10_001)):
+        write(site / name, name.encode() * size)
+    limits = Limits(content_cache_file_bytes=100, content_cache_popular_file_bytes=10_000, content_cache_bytes=34_000)
+    handler = handler_of(site, limits=limits)
+    before = open_descriptors()
+    assert kept_in_memory(handler, "/a")
+    assert open_descriptors() == before
+    assert not kept_in_memory(handler, "/c")  # larger than the limit
+    assert kept_in_memory(handler, "/b")
+    write(site / "d", b"d" * 8000)
+    assert not kept_in_memory(handler, "/d")  # there is no room left, and the others stay
+    assert kept_in_memory(handler, "/a")
+    assert open_descriptors() == before + 2
+
+
+def test_a_large_file_that_was_asked_for_once_is_not_kept(site: Path) -> None:
+    write(site / "a", b"a" * 8000)
+    handler = handler_of(site, limits=Limits(content_cache_file_bytes=100))
+    for _ in range(3):
+        response = fetch(handler, make_request(path="/a"))
+        assert isinstance(response.body, FileSlice)
+        response.release()
+        expire(handler)
+
+
+def test_a_large_file_in_memory_that_changes_is_noticed(site: Path) -> None:
+    write(site / "a", b"a" * 8000)
+    handler = handler_of(site, limits=Limits(content_cache_file_bytes=100))
+    assert kept_in_memory(handler, "/a")
+    write(site / "a", b"b" * 8000, OLD_NS + 1)
+    expire(handler)
+    assert read_body(fetch(handler, make_request(path="/a"))) == b"b" * 8000
+
+
 def test_without_any_cache_files_are_served_all_the_same(site: Path) -> None:
     handler = handler_of(site, limits=Limits(content_cache_bytes=0))
     before = open_descriptors()

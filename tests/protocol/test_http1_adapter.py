@@ -32,7 +32,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 def sent(adapter: Http1Adapter) -> bytes:
-    return adapter.take_output(EVERYTHING)
+    return bytes(adapter.take_output(EVERYTHING))
 
 
 def answer(adapter: Http1Adapter, stream_id: int, response: Response = OK) -> bytes:

@@ -199,6 +199,7 @@ def test_two_hundred_clients_leave_no_descriptor_and_no_memory(dial: Dial, serve
 
     first = dial.h2()
     assert first.request("GET", "/").status == 200
+    warned = server.count_events(level="warning")  # that it runs as root, if the tests do
     wave()
     until_free(server, at_rest + 1)
     resident = resident_bytes(server)
@@ -206,4 +207,5 @@ def test_two_hundred_clients_leave_no_descriptor_and_no_memory(dial: Dial, serve
     until_free(server, at_rest + 1)
     assert resident_bytes(server) - resident < MEMORY_BYTES
     assert first.request("GET", "/").status == 200
-    assert server.count_events(level="error") == server.count_events(level="warning") == 0
+    assert server.count_events(level="error") == 0
+    assert server.count_events(level="warning") == warned
