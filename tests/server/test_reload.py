@@ -424,3 +424,17 @@ def test_a_worker_holds_nothing_of_the_supervisor_or_of_other_generations(
         for worker in server.workers():
             shared = supervisor & set(descriptors(worker))
             assert len(shared) == 1  # the listening socket
+
+
+def test_whoever_connects_after_a_reload_meets_the_new_configuration(
+    tmp_path: Path, certificates: TestCertificates
+) -> None:
+    """The command returns when the old workers have closed their sockets, not when they have been told to."""
+    config = write_config(tmp_path, certificates, 'respond = { body = "0" }', workers=2)
+    with running(tmp_path) as server:
+        for number in range(1, 4):
+            config.write_text(config.read_text().replace(f'body = "{number - 1}"', f'body = "{number}"'))
+            done = securelight("reload", "-c", config)
+            assert done.returncode == 0, done.stderr
+            answers = [fetch(server, certificates).body for _ in range(10)]
+            assert answers == [str(number).encode()] * 10
