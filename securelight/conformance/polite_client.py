@@ -5,7 +5,8 @@ or `Patience.noise` more, whichever is larger. Without the second bound, a serve
 by a hiccup of the machine that both run on; with it, an attack that holds a worker for longer than that is still seen.
 What the judge itself was late by meanwhile, having work of its own or a busy machine, is taken off.
 What only happens once is a hiccup: an attack that seems to slow the polite client down is tried again, and has to do
-so each time. A polite client that is not served at all is a failure at once.
+so each time. Slow attacks are tried once, with few requests beside them: there it is the 90th percentile.
+A polite client that is not served at all is a failure at once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ AFTER_REQUESTS = 6
 LEAST_DURING = 4
 """So many requests are begun while the attack goes on, or directly after it if it was over before."""
 PAUSE_SECONDS, SLOW_PAUSE_SECONDS = 0.003, 0.5
+SLOW_SHARE = 0.9
 TICK_SECONDS = 0.01
 TRIES = 3
 ATTACK_SECONDS = 12.0
@@ -119,26 +121,37 @@ def percentile(seconds: list[float], share: float = 0.99) -> float:
 
 @dataclass(slots=True)
 class Waits:
-    """How long the polite client waited, in seconds; `late` is by how much the judge woke up too late meanwhile."""
+    """How long the polite client waited, in seconds.
+
+    Attributes:
+        before: the attack.
+        during: it.
+        after: it.
+        late: by how much the judge woke up too late meanwhile.
+        share: the percentile of `during` that counts.
+    """
 
     before: list[float] = field(default_factory=list)
     during: list[float] = field(default_factory=list)
     after: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
+    share: float = 0.99
 
     def allowed(self, noise: float) -> float:
         """The measure, in seconds: see the module."""
         quiet = percentile(self.before)
-        return max(2 * quiet, quiet + noise) + percentile(self.late)
+        return max(2 * quiet, quiet + noise) + percentile(self.late, self.share)
 
     def harmed(self, noise: float) -> bool:
         """Whether the attack made it wait too long."""
-        return max(percentile(self.during), percentile(self.after)) > self.allowed(noise)
+        return max(percentile(self.during, self.share), percentile(self.after)) > self.allowed(noise)
 
     def words(self) -> str:
         """For people."""
-        shown = [f"{percentile(part) * 1000:.1f}" for part in (self.before, self.during, self.after)]
-        return f"a polite client waited {shown[0]} ms before, {shown[1]} ms during, {shown[2]} ms after it (p99)"
+        parts = (percentile(self.before), percentile(self.during, self.share), percentile(self.after))
+        shown = [f"{part * 1000:.1f}" for part in parts]
+        label = f"p{self.share * 100:.0f}"
+        return f"a polite client waited {shown[0]} ms before, {shown[1]} ms during, {shown[2]} ms after it ({label})"
 
 
 def watched(*, fresh: bool = False, slow: bool = False) -> Callable[[Question], Question]:
@@ -171,7 +184,7 @@ async def _attempt(dial: Dial, attack: Question, *, fresh: bool, slow: bool) -> 
     connect = dial.bystander or dial.connect
     polite = PoliteClient(Dial(dial.target, dial.baseline, dial.patience, connect), fresh=fresh)
     attacker = dial.another()
-    waits = Waits()
+    waits = Waits(share=SLOW_SHARE if slow else 0.99)
     words = ""
     over = trio.Event()
 
@@ -202,10 +215,14 @@ async def _attempt(dial: Dial, attack: Question, *, fresh: bool, slow: bool) -> 
         if scope.cancelled_caught:
             raise Failed(f"the server was still busy with the attack after {seconds:g} s")
         await attacker.close()
-        for number in range(AFTER_REQUESTS):
-            if number == AFTER_REQUESTS - 1:
-                await polite.close()  # the server takes new connections too
-            waits.after.append(await polite.ask())
+        for _ in range(TRIES):
+            waits.after.clear()
+            for number in range(AFTER_REQUESTS):
+                if number == AFTER_REQUESTS - 1:
+                    await polite.close()  # the server takes new connections too
+                waits.after.append(await polite.ask())
+            if percentile(waits.after) <= waits.allowed(dial.patience.noise):
+                break
     finally:
         await attacker.close()
         await polite.close()
