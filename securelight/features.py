@@ -34,6 +34,7 @@ from securelight.stages import (
     redirect,
     request_headers,
     rewrite,
+    signed_links,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     access.FEATURE,
     rate_limit.FEATURE,
     basic_auth.FEATURE,
+    signed_links.FEATURE,
     redirect.FEATURE,
     rewrite.FEATURE,
     authorizer.FEATURE,

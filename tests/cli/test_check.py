@@ -442,6 +442,7 @@ class TestExamples:
         self._site_of_files(shipped, "access.toml", "club")
         (shipped / "club/users.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
         (shipped / "club/users.htpasswd").chmod(0o600)
+        (shipped / "club/link-secret").write_text("0123456789abcdef" * 4)
         self._site_of_files(shipped, "cgi.toml", "programs")
         self._site_of_files(shipped, "uwsgi.toml", "flow")
         self._site_of_files(shipped, "php-fpm.toml", "blog")
