@@ -437,6 +437,7 @@ class TestExamples:
         self._site_of_files(shipped, "compression.toml", "news")
         self._site_of_files(shipped, "directory-listing.toml", "mirror")
         self._site_of_files(shipped, "status.toml", "status")
+        self._site_of_files(shipped, "cache.toml", "magazine")
         self._site_of_files(shipped, "rules.toml", "rules")
         self._site_of_files(shipped, "headers.toml", "fields")
         self._site_of_files(shipped, "access.toml", "club")
