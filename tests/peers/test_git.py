@@ -81,10 +81,10 @@ variables = {{ CGIT_CONFIG = "{directory}/cgitrc" }}
         yield process
 
 
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
 def test_what_is_pushed_can_be_cloned(
-    server: ServerProcess, certificates: TestCertificates, tmp_path: Path, version: str
+    server: ServerProcess, certificates: TestCertificates, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    version = "HTTP/1.1" if request.node.callspec.params["server"] == "pure" else "HTTP/2"
     url = f"https://localhost:{server.port}/git/tide.git"
     branch = version.replace("/", "-")
     git("clone", "-q", url, "work", cwd=tmp_path, ca=certificates.ca, version=version)

@@ -88,7 +88,7 @@ def test_paths_and_variables(client: Client) -> None:
 
 
 def test_an_upload_arrives_whole(client: Client) -> None:
-    content = os.urandom(1_500_000)
+    content = os.urandom(700_000)
     body = (
         (
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhigh water\r\n'
@@ -106,12 +106,12 @@ def test_an_upload_arrives_whole(client: Client) -> None:
 
 
 def test_a_large_body_and_a_large_answer_pass(client: Client) -> None:
-    body = os.urandom(1_500_000)
+    body = os.urandom(700_000)
     fields = {"content-type": "text/plain", "content-length": str(len(body))}
     digest = client.request("POST", "/php/index.php/body", fields, body).body
     assert digest.decode() == hashlib.sha256(body).hexdigest()
     found = client.request("GET", "/php/index.php/large")
-    assert found.body == b"".join(bytes([65 + number % 26]) * 100_000 for number in range(40))
+    assert found.body == b"".join(bytes([65 + number % 26]) * 100_000 for number in range(15))
 
 
 def test_a_session_lives_over_requests(client: Client) -> None:
@@ -142,11 +142,11 @@ def test_a_file_that_it_names_is_sent_with_ranges_and_validators(client: Client)
     assert client.request("GET", "/php/index.php/file").headers["content-disposition"].startswith("attachment")
 
 
-@pytest.mark.parametrize("name", ["none", "../secret", "leads-out", ".hidden", "..%2fsecret", ""])
-def test_no_other_file_is_sent(client: Client, name: str) -> None:
-    found = client.request("GET", f"/php/index.php/file?name={name}")
-    assert found.status == 404
-    assert b"secret" not in found.body
+def test_no_other_file_is_sent(client: Client) -> None:
+    for name in ("none", "../secret", "leads-out", ".hidden", "..%2fsecret", ""):
+        found = client.request("GET", f"/php/index.php/file?name={name}")
+        assert found.status == 404, name
+        assert b"secret" not in found.body
 
 
 def test_processes_that_the_server_started_end_with_it(tmp_path: Path, certificates: TestCertificates) -> None:

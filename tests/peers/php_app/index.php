@@ -26,7 +26,7 @@ if ($path === '/upload') {
     header('Location: /php/index.php/plain', true, 303);
 } elseif ($path === '/large') {
     header('Content-Type: application/octet-stream');
-    for ($i = 0; $i < 40; $i++) {
+    for ($i = 0; $i < 15; $i++) {
         echo str_repeat(chr(65 + $i % 26), 100000);
     }
 } else {
