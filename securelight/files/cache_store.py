@@ -41,6 +41,7 @@ _ONE = "url = ? AND variant = ?"
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
+PRAGMA temp_store = MEMORY;
 CREATE TABLE IF NOT EXISTS entry (
     url BLOB NOT NULL, variant BLOB NOT NULL, facts BLOB NOT NULL, file TEXT NOT NULL, digest BLOB NOT NULL,
     bytes INTEGER NOT NULL, used REAL NOT NULL, PRIMARY KEY (url, variant)) WITHOUT ROWID;

@@ -113,6 +113,8 @@ class Compress:
         """Of those in `_Variants`, by number; of files, by their key."""
         self._files_working: set[bytes] = set()
         self._room = Room(settings.concurrent)
+        # Opened now, because a worker that is confined may not open it later.
+        self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC) if settings.maximum_load else -1
         self._load_until = 0.0
         self._overloaded = False
         self._disk: CompressedCopies | None = None
@@ -340,7 +342,8 @@ class Compress:
         now = monotonic()
         if now >= self._load_until:
             self._load_until = now + _LOAD_SECONDS
-            self._overloaded = os.getloadavg()[0] > self._settings.maximum_load * (os.cpu_count() or 1)
+            load = float(os.pread(self._load, 64, 0).split(b" ", 1)[0])
+            self._overloaded = load > self._settings.maximum_load * (os.cpu_count() or 1)
         return self._overloaded
 
 
