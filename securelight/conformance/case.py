@@ -11,11 +11,14 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from securelight.conformance.dial import Dial
 
+Subject = TypeVar("Subject")
+Made = TypeVar("Made")
+Values = TypeVarTuple("Values")
 CASE_SECONDS = 15.0
 """The deadline of a case that names none. It is a backstop: the waits inside a case are shorter, and say more."""
 
@@ -100,6 +103,11 @@ class Case:
             return f"https://www.cve.org/CVERecord?id={self.section}" if self.section.startswith("CVE-") else ""
         anchor = "appendix-" if self.section[:1].isalpha() else "section-"
         return f"https://www.rfc-editor.org/rfc/rfc{self.rfc}#{anchor}{self.section}"
+
+
+def bound(make: Callable[[Subject, *Values], Made], *values: *Values) -> Callable[[Subject], Made]:
+    """`make` with all but its first argument given: what a loop over a table does with each row, before the next."""
+    return lambda subject: make(subject, *values)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from securelight.conformance.case import Failed, Topic
+from securelight.conformance.case import Failed, Topic, bound
 from securelight.conformance.http1_client import connect, request
 from securelight.conformance.http1_questions import (
     ANSWERED,
@@ -46,7 +46,7 @@ _GOOD = {
 for _key, (_body, _words) in _GOOD.items():
     CHUNKED.must(f"h1/7.1/{_key}", f"{_words}: that is right")(
         raw(
-            lambda target, body=_body: request(target, _CODING, method=b"POST", body=body),  # type: ignore[misc]
+            bound(lambda target, body: request(target, _CODING, method=b"POST", body=body), _body),
             ANSWERED | ANSWERED_CLOSED,
         )
     )
@@ -61,8 +61,11 @@ _EXTENSIONS = {
 for _key, (_bytes, _words) in _EXTENSIONS.items():
     CHUNKED.must(f"h1/7.1.1/extension-{_key}", f"A chunk extension that nobody knows is to be ignored: {_words}")(
         raw(
-            lambda target, extension=_bytes: request(  # type: ignore[misc]
-                target, _CODING, method=b"POST", body=b"5" + extension + b"\r\nGET /\r\n0\r\n\r\n"
+            bound(
+                lambda target, extension: request(
+                    target, _CODING, method=b"POST", body=b"5" + extension + b"\r\nGET /\r\n0\r\n\r\n"
+                ),
+                _bytes,
             ),
             ANSWERED | ANSWERED_CLOSED,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securelight.conformance.case import Topic
+from securelight.conformance.case import Topic, bound
 from securelight.conformance.http1_client import request
 from securelight.conformance.http1_questions import (
     ANSWERED,
@@ -53,8 +53,9 @@ _LENGTHS = {
 for _key, (_value, _words) in _LENGTHS.items():
     LENGTH.must(f"h1/6.3/length-{_key}", f"A Content-Length {_words}")(
         raw(
-            lambda target, value=_value: request(  # type: ignore[misc]
-                target, b"Content-Length: " + value, method=b"POST", body=b"GET /"
+            bound(
+                lambda target, value: request(target, b"Content-Length: " + value, method=b"POST", body=b"GET /"),
+                _value,
             ),
             REFUSED,
         )
@@ -80,7 +81,7 @@ for _key, _lines in {
 }.items():
     LENGTH.must(f"h1/6.3/{_key}", "The same Content-Length twice: refused, or taken once")(
         raw(
-            lambda target, lines=_lines: request(target, *lines, method=b"POST", body=b"GET /"),  # type: ignore[misc]
+            bound(lambda target, lines: request(target, *lines, method=b"POST", body=b"GET /"), _lines),
             REFUSED | ANSWERED,
         )
     )
@@ -124,8 +125,11 @@ _CODINGS = {
 for _key, (_value, _words) in _CODINGS.items():
     CODING.must(f"h1/6.3/coding-{_key}", f"A Transfer-Encoding {_words}")(
         raw(
-            lambda target, value=_value: request(  # type: ignore[misc]
-                target, b"Transfer-Encoding: " + value, method=b"POST", body=b"0\r\n\r\n"
+            bound(
+                lambda target, value: request(
+                    target, b"Transfer-Encoding: " + value, method=b"POST", body=b"0\r\n\r\n"
+                ),
+                _value,
             ),
             REFUSED,
         )
@@ -138,7 +142,7 @@ _TWO = {
 for _key, _lines in _TWO.items():
     CODING.must(f"h1/6.3/{_key}", "Two Transfer-Encoding fields")(
         raw(
-            lambda target, lines=_lines: request(target, *lines, method=b"POST", body=b"0\r\n\r\n"),  # type: ignore[misc]
+            bound(lambda target, lines: request(target, *lines, method=b"POST", body=b"0\r\n\r\n"), _lines),
             REFUSED | ANSWERED_CLOSED if "twice" in _key else REFUSED,
         )
     )

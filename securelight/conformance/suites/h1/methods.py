@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from securelight.conformance.case import Failed, Skipped, Topic
+from securelight.conformance.case import Failed, Skipped, Topic, bound
 from securelight.conformance.http1_client import connect, request
 from securelight.conformance.http1_questions import (
     ANSWERED,
@@ -22,6 +22,7 @@ from securelight.conformance.http1_questions import (
 
 if TYPE_CHECKING:
     from securelight.conformance.dial import Dial
+    from securelight.conformance.target import Target
 
 METHODS = Topic(
     "Methods",
@@ -37,15 +38,20 @@ HEAD = Topic(
 )
 MISSING = b"/judge-finds-nothing-here"
 
+
+def _with_method(target: Target, method: str) -> bytes:
+    return request(target, method=method.encode())
+
+
 _UNKNOWN = answered(405, 501) | ANSWERED_CLOSED
 for _key, _method in {"unknown": "JUDGE", "long": "J" * 60, "all-characters": "!#$%&'*+-.^_`|~09azAZ"}.items():
     METHODS.should(f"h1/9110-9.1/{_key}", f"The method {_method}: 501 (or 405)", section="9.1")(
-        raw(lambda target, method=_method: request(target, method=method.encode()), _UNKNOWN, requests=2)  # type: ignore[misc]
+        raw(bound(_with_method, _method), _UNKNOWN, requests=2)
     )
 for _method in ("get", "Get", "head"):
     METHODS.must(f"h1/9110-9.1/case-{_method.replace('G', 'capital-g')}", f"{_method} is not {_method.upper()}",
                  section="9.1")(
-        raw(lambda target, method=_method: request(target, method=method.encode()), answered(405, 501) | REFUSED_OPEN)  # type: ignore[misc]
+        raw(bound(_with_method, _method), answered(405, 501) | REFUSED_OPEN)
     )  # fmt: skip
 METHODS.must("h1/9110-9.1/get", "GET is served", section="9.1")(raw(request, ANSWERED))
 METHODS.must("h1/9110-9.3.6/connect", "CONNECT to another port: no open proxy", section="9.3.6")(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed, Topic
+from securelight.conformance.case import Failed, Topic, bound
 from securelight.conformance.http2_accept import ANSWERED, IGNORED, MALFORMED
 from securelight.conformance.http2_questions import requests, sends
 
@@ -49,7 +49,7 @@ _WRONG = {
 for _key, (_words, (_extra, _frames)) in _WRONG.items():
     LENGTH.must(f"h2/8.1.1/length-{_key}", _words)(
         requests(
-            lambda client, extra=_extra: client.request(b"POST", None, *extra),  # type: ignore[misc]
+            bound(lambda client, extra: client.request(b"POST", None, *extra), _extra),
             MALFORMED,
             end=False,
             after=_frames,

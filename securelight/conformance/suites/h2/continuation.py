@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Topic
+from securelight.conformance.case import Topic, bound
 from securelight.conformance.http2_accept import (
     ANSWERED,
     ENHANCE_YOUR_CALM,
@@ -54,7 +54,7 @@ for _name, _title, _cuts in (
     ("empty-continuation", "An empty CONTINUATION in between", (10, 10)),
 ):
     CONTINUATION.must(f"h2/6.10/{_name}", _title)(
-        sends(lambda client, cuts=_cuts: _pieces(client, *cuts), ANSWERED)  # type: ignore[misc]
+        sends(bound(lambda client, cuts: _pieces(client, *cuts), _cuts), ANSWERED)
     )
 
 _BETWEEN = {

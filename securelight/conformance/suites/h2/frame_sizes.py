@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Skipped, Topic
+from securelight.conformance.case import Skipped, Topic, bound
 from securelight.conformance.http2_accept import (
     ANSWERED,
     FRAME_SIZE_ERROR,
@@ -46,10 +46,15 @@ for _name, (_kind, _section, _lengths, _stream_id) in _FIXED.items():
             f"h2/{_section}/{_name}-of-{_length}-bytes", f"A {_name.upper().replace('-', '_')} frame of {_length} bytes"
         )(
             sends(
-                lambda client, kind=_kind, length=_length, stream_id=_stream_id: [  # type: ignore[misc]
-                    *([client.head(1, client.request(b"POST"), end=False)] if stream_id else []),
-                    frames.raw_frame(kind, 0, stream_id, bytes(length)),
-                ],
+                bound(
+                    lambda client, kind, length, stream_id: [
+                        *([client.head(1, client.request(b"POST"), end=False)] if stream_id else []),
+                        frames.raw_frame(kind, 0, stream_id, bytes(length)),
+                    ],
+                    _kind,
+                    _length,
+                    _stream_id,
+                ),
                 connection_error(FRAME_SIZE_ERROR),
             )
         )
@@ -57,10 +62,13 @@ for _name, (_kind, _section, _lengths, _stream_id) in _FIXED.items():
 for _length in (0, 4, 6):
     SIZES.must(f"h2/6.3/priority-of-{_length}-bytes", f"A PRIORITY frame of {_length} bytes")(
         sends(
-            lambda client, length=_length: [  # type: ignore[misc]
-                client.head(1, client.request(b"POST"), end=False),
-                frames.raw_frame(frames.PRIORITY, 0, 1, bytes(length)),
-            ],
+            bound(
+                lambda client, length: [
+                    client.head(1, client.request(b"POST"), end=False),
+                    frames.raw_frame(frames.PRIORITY, 0, 1, bytes(length)),
+                ],
+                _length,
+            ),
             stream_error(FRAME_SIZE_ERROR),
             too_late=True,
         )
@@ -71,10 +79,13 @@ for _length in (3, 5):
         f"h2/6.9/stream-window-update-of-{_length}-bytes", f"A WINDOW_UPDATE frame of {_length} bytes on a stream"
     )(
         sends(
-            lambda client, length=_length: [  # type: ignore[misc]
-                client.head(1, client.request(b"POST"), end=False),
-                frames.raw_frame(frames.WINDOW_UPDATE, 0, 1, bytes(length)),
-            ],
+            bound(
+                lambda client, length: [
+                    client.head(1, client.request(b"POST"), end=False),
+                    frames.raw_frame(frames.WINDOW_UPDATE, 0, 1, bytes(length)),
+                ],
+                _length,
+            ),
             connection_error(FRAME_SIZE_ERROR),
         )
     )
@@ -223,10 +234,13 @@ for _name, _kind in (("data", frames.DATA), ("headers", frames.HEADERS)):
         f"h2/6.{_kind + 1}/padded-without-length", f"{_name.upper()} with the flag PADDED and without any content"
     )(
         sends(
-            lambda client, kind=_kind: [  # type: ignore[misc]
-                *([_open(client)] if kind == frames.DATA else []),
-                frames.raw_frame(kind, frames.PADDED | frames.END_STREAM | frames.END_HEADERS, 1),
-            ],
+            bound(
+                lambda client, kind: [
+                    *([_open(client)] if kind == frames.DATA else []),
+                    frames.raw_frame(kind, frames.PADDED | frames.END_STREAM | frames.END_HEADERS, 1),
+                ],
+                _kind,
+            ),
             connection_error(FRAME_SIZE_ERROR, PROTOCOL_ERROR),
         )
     )

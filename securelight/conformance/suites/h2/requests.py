@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Topic
+from securelight.conformance.case import Topic, bound
 from securelight.conformance.http2_accept import ANSWERED, IGNORED, MALFORMED, Accept
 from securelight.conformance.http2_questions import requests, sends
 
@@ -132,9 +132,9 @@ for _name in (b":method", b":scheme", b":path", b":authority"):
     _key = _name[1:].decode()
     PSEUDO.must(f"h2/8.3.1/two-{_key}", f"A request with two :{_key}")(
         requests(
-            lambda client, name=_name: [  # type: ignore[misc]
+            bound(lambda client, name: [
                 *client.request(), (name, dict(client.request())[name]),
-            ],
+            ], _name),
             MALFORMED,
         )
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed, Skipped, Topic
+from securelight.conformance.case import Failed, Skipped, Topic, bound
 from securelight.conformance.http2_accept import (
     ANSWERED,
     FRAME_SIZE_ERROR,
@@ -30,7 +30,7 @@ MOST_STREAMS = 1_000
 for _even in (2, 100):
     IDENTIFIERS.must(f"h2/5.1.1/request-on-stream-{_even}", f"A request on stream {_even}")(
         sends(
-            lambda client, number=_even: [client.head(number)],  # type: ignore[misc]
+            bound(lambda client, number: [client.head(number)], _even),
             connection_error(PROTOCOL_ERROR),
             stream_id=_even,
         )

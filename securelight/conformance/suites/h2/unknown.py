@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed, Topic
+from securelight.conformance.case import Failed, Topic, bound
 from securelight.conformance.http2_accept import ANSWERED, IGNORED
 from securelight.conformance.http2_questions import sends
 
@@ -25,9 +25,9 @@ RESERVED = 0x80000000
 for _kind in (0x0B, 0x0D, 0x0E, 0x20, 0x42, 0xFE, 0xFF):
     UNKNOWN.must(f"h2/5.5/unknown-type-{_kind:02x}", f"A frame of type 0x{_kind:02x} on the connection, and a request")(
         sends(
-            lambda client, kind=_kind: [  # type: ignore[misc]
+            bound(lambda client, kind: [
                 frames.raw_frame(kind, 0xFF, 0, b"whatever"), client.head(1),
-            ],
+            ], _kind),
             ANSWERED,
         )
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.conformance import hpack_bytes as hpack, http2_frames as frames
-from securelight.conformance.case import Failed, Skipped, Topic
+from securelight.conformance.case import Failed, Skipped, Topic, bound
 from securelight.conformance.hpack_bytes import ENTRY_OVERHEAD, FIRST_DYNAMIC, INCREMENTAL, METHOD
 from securelight.conformance.http2_accept import ANSWERED, COMPRESSION_ERROR, connection_error
 
@@ -278,7 +278,7 @@ for _table in (0, 100, 65_536):
     TABLES.must(
         f"hpack/4.2/client-table-{_table}",
         f"The server's header blocks keep to the client's SETTINGS_HEADER_TABLE_SIZE of {_table:,}",
-    )(lambda dial, table=_table: _answers_decode(dial, table))  # type: ignore[misc]
+    )(bound(_answers_decode, _table))
 
 
 @TABLES.must("hpack/4.2/changed-later", "The client's SETTINGS_HEADER_TABLE_SIZE falls to zero between two requests")

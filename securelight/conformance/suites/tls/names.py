@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from securelight.conformance import tls_records as tls
-from securelight.conformance.case import Failed, Skipped, Topic
+from securelight.conformance.case import Failed, Skipped, Topic, bound
 from securelight.conformance.tls_questions import (
     accepts,
     answered_or_refused,
@@ -82,7 +82,7 @@ for _name, _title, _content in (
     ("wildcard", "A name with a wildcard", b"*.example.org"),
 ):
     SNI.must(f"tls/6066-3/{_name}", _title, section="3")(
-        answered_or_refused(lambda _, content=_content: _both(tls.server_name(content)))  # type: ignore[misc]
+        answered_or_refused(bound(lambda _, content: _both(tls.server_name(content)), _content))
     )
 for _name, _title, _content in (
     ("empty-name", "A name of no characters", tls.server_name(b"")),
@@ -91,9 +91,7 @@ for _name, _title, _content in (
     ("cut-short", "A name whose length goes past the end", b"\0\x0c\0\0\x40localhost"),
     ("bytes-after", "Bytes after the list of names", tls.server_name(b"localhost") + b"\0"),
 ):
-    SNI.must(f"tls/6066-3/{_name}", _title, section="3")(
-        refuses(lambda _, content=_content: _both(content))  # type: ignore[misc]
-    )
+    SNI.must(f"tls/6066-3/{_name}", _title, section="3")(refuses(bound(lambda _, content: _both(content), _content)))
 
 
 @SNI.should("tls/6066-3/no-warning", "An unknown name gets no alert of level warning", section="3")
