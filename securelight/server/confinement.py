@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _OPENS_NOTHING: Final = frozenset(
     {"maintenance", "access", "rate_limit", "redirect", "rewrite", "early_hints", "request_headers", "respond"}
+    | {"signed_links"}
     | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
@@ -133,9 +134,6 @@ def plan(config: Config) -> Confinement:
     for site in config.sites:
         conditions = [(route.when, [item.settings for item in route.features]) for route in site.routes]
         read += [site.base / folder for folder in _asked_for(conditions)]
-        spool = getattr(settings, "spool", None)
-        if spool is not None and spool.directory:
-            write.append(item_base / spool.directory)
     if not why_not and not landlock.version():
         why_not = "this kernel has no Landlock, or it is switched off"
     if why_not and sandbox.mode == "required":
