@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import socket
 import ssl
@@ -53,7 +54,12 @@ def named(name: str) -> dict[str, Behaviour]:
         conversation.answer(name.encode(), status="503 Service Unavailable")
         return True
 
-    return {"/": plain, "/close": close, "/wait": wait, "/unwell": unwell}
+    def half(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + "x" * 100_000)
+        upstream.proceed.wait(20)
+        return False
+
+    return {"/": plain, "/close": close, "/wait": wait, "/unwell": unwell, "/half": half}
 
 
 @pytest.fixture
@@ -426,11 +432,22 @@ def read_by_h11(raw: bytes) -> Iterator[str]:
             reader.start_next_cycle()
 
 
-def test_five_hundred_requests_whose_clients_go_leave_nothing_behind(
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Room for the sockets of a thousand requests, both ends of some."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, most), most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_requests_whose_clients_go_leave_nothing_behind(
     serve: Serve, behind: Behind, certificates: TestCertificates
 ) -> None:
+    """In the middle of an upload, of a download, and while they wait."""
     upstream = behind()
-    server = serve(f"{listed(upstream)}[site.proxy.connections]\nmaximum = 1000")
+    server = serve(f"{listed(upstream)}[site.proxy.connections]\nmaximum = 2000")
     (worker,) = server.workers()
 
     def descriptors() -> int:
@@ -445,15 +462,16 @@ def test_five_hundred_requests_whose_clients_go_leave_nothing_behind(
         clients.append(h1)
         upload = number % 2
         length = "Content-Length: 100000\r\n" if upload else ""
-        path = "/" if upload else "/wait"
+        path = "/" if upload else ("/wait", "/half")[number // 2 % 2]
         h1.send(f"POST {path} HTTP/1.1\r\nHost: {h1.host}\r\n{length}\r\n".encode() + b"x" * (1000 * upload))
-    for _ in range(8):
+    for _ in range(10):
         h2 = Http2(server.port, certificates.ca)
         clients.append(h2)
-        for _ in range(25):
+        for _ in range(30):
             h2.open("GET", "/wait")
+            h2.open("GET", "/half")
             h2.send_body(h2.open("POST", "/", end=False), b"x" * 1000, end=False)
-    wait_until(lambda: len(upstream.requests) >= 501, 60)
+    wait_until(lambda: len(upstream.requests) >= 1001, 90)
     for client in clients:
         client.close()
 
