@@ -111,6 +111,7 @@ async def test_one_that_ends_is_replaced_and_requests_wait_for_the_next() -> Non
     async with spawned() as watched:
         first = await watched.ask()
         os.kill(first, signal.SIGKILL)
+        await until(lambda: not alive(first))
         second = await watched.ask()
         assert second != first
         assert watched.events == ["application process ended"]
