@@ -48,9 +48,7 @@ def test_hashes_are_seen(name: str) -> None:
     assert has_hash(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["app.js", "jquery-3.7.1.min.js", "report-20240131.pdf", "a.deadbeef.js", "", "a-b-c"]
-)
+@pytest.mark.parametrize("name", ["app.js", "jquery-3.7.1.min.js", "report-20240131.pdf", "a.deadbeef.js", "", "a-b-c"])
 def test_other_names_are_not_taken_for_hashes(name: str) -> None:
     assert not has_hash(name)
 
