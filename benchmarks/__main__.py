@@ -21,8 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import instructions, report
+from benchmarks.origin import origin
 from benchmarks.peers import PEERS
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import Ability, Peer
 from benchmarks.pictures import draw
 from benchmarks.processes import BenchmarkError
 from benchmarks.rounds import FULL, QUICK, Effort, Result, Workload, compare, compare_fresh, start_all
@@ -102,6 +103,12 @@ def measure_all(
         here = [one for one in workloads if not one.fresh and one.application == application]
         wanted = [peer for peer in peers if any(peer in taking_part(one, peers, narrow=narrow) for one in here)]
         with ExitStack() as stack:
+            if any(Ability.PROXY in one.needs for one in here):
+                try:
+                    stack.enter_context(origin(setting))
+                except BenchmarkError as error:
+                    left_out["proxies"] = str(error)
+                    here = [one for one in here if Ability.PROXY not in one.needs]
             targets, failures = start_all(stack, wanted, setting, application=application)
             left_out |= failures
             for workload in here:

@@ -55,6 +55,8 @@ GOALS = (
     Goal("idle connection, HTTP/2, of 2,000", "each", "", 42, 30, less_is_better=True),
     Goal("memory at rest", "rest", "", 50, 30, less_is_better=True),
     Goal(_HELLO_H2, "rate", "hypercorn-trio", 5, 10, server="securelight-pure"),
+    Goal("proxy of 1 kB, HTTP/1.1", "processor", "nginx", 3.3, 2.0, less_is_better=True),
+    Goal("proxy of 100 kB, HTTP/1.1", "processor", "nginx", 1.67, 1.2, less_is_better=True),
 )
 
 AHEAD_ON_ALL = ("caddy", "hypercorn-trio", "hypercorn-uvloop", "uvicorn")

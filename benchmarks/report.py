@@ -30,6 +30,7 @@ GROUPS = {
     10: "Memory",
     11: "How cost grows",
     12: "Instructions a request",
+    13: "Servers behind",
 }
 
 

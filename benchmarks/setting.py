@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ TEN = "/static/ten.html"
 LARGE = "/static/large.bin"
 HUGE = "/static/huge.bin"
 PRECOMPRESSED = "/static/style.css"
+BEHIND_ONE, BEHIND_HUNDRED, BEHIND_UPLOAD = "/behind/1k.bin", "/behind/100k.bin", "/behind/upload"
+"""What proxies pass on to the server behind them."""
+BEHIND_UPLOAD_BYTES = 100_000
 PAGE = ("/static/page/index.html", *(f"/static/page/asset-{number:02}.js" for number in range(PAGE_ASSETS)))
 
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -52,12 +56,14 @@ class Setting:
         site: the folder that is served; all files are in its folder `static`, for servers that want a prefix.
         certificates: the authority of this run and the certificate for localhost.
         peers: the environment that has the servers from PyPI; it may be missing.
+        origin_port: where the server behind proxies listens, on 127.0.0.1, if it was started.
     """
 
     directory: Path
     site: Path
     certificates: LocalCertificates
     peers: Path
+    origin_port: int
 
     @property
     def authority(self) -> Path:
@@ -139,6 +145,9 @@ def write_site(site: Path) -> None:
     (site / PAGE[0].lstrip("/")).write_bytes(text[:15_000])
     for path in PAGE[1:]:
         (site / path.lstrip("/")).write_bytes(text[: source.randrange(1_000, 30_000)])
+    (site / "behind").mkdir()
+    for path, size in ((BEHIND_ONE, 1_000), (BEHIND_HUNDRED, 100_000)):
+        (site / path.lstrip("/")).write_bytes(source.randbytes(size))
     for path, size in ((LARGE, TEN_MEGABYTES), (HUGE, GIGABYTE)):
         with (site / path.lstrip("/")).open("wb") as file:
             file.truncate(size)
@@ -153,4 +162,6 @@ def make_setting(directory: Path, peers: Path) -> Setting:
     site = directory / "site"
     site.mkdir()
     write_site(site)
-    return Setting(directory, site, ensure_local_certificates(directory / "certs", []), peers)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        origin_port = int(sock.getsockname()[1])
+    return Setting(directory, site, ensure_local_certificates(directory / "certs", []), peers, origin_port)

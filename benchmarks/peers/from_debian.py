@@ -44,17 +44,17 @@ def _haproxy(setting: Setting, place: Place) -> list[str]:
 
 
 DEBIAN = (
-    Peer("nginx", "nginx", "nginx", _nginx(), ALL_FILES | {Ability.SITES}, ("-v",)),
+    Peer("nginx", "nginx", "nginx", _nginx(), ALL_FILES | {Ability.SITES, Ability.PROXY}, ("-v",)),
     Peer("nginx-tuned", "nginx", "nginx", _TUNED, ALL_FILES, ("-v",)),
-    Peer("lighttpd", "lighttpd", "lighttpd", _lighttpd, ALL_FILES | {Ability.SITES}, ("-v",)),
-    Peer("caddy", "caddy", "caddy", _caddy, ALL_FILES, ("version",), {"GOMAXPROCS": "1"}),
+    Peer("lighttpd", "lighttpd", "lighttpd", _lighttpd, ALL_FILES | {Ability.SITES, Ability.PROXY}, ("-v",)),
+    Peer("caddy", "caddy", "caddy", _caddy, ALL_FILES | {Ability.PROXY}, ("version",), {"GOMAXPROCS": "1"}),
     Peer("h2o", "h2o", "h2o", _h2o, ALL_FILES, ("-v",)),
     Peer(
         "haproxy",
         "haproxy",
         "haproxy",
         _haproxy,
-        frozenset({Ability.HTTP1, Ability.HTTP2, Ability.TLS12, Ability.CLOSE, Ability.SMALL_FILES}),
+        frozenset({Ability.HTTP1, Ability.HTTP2, Ability.TLS12, Ability.CLOSE, Ability.SMALL_FILES, Ability.PROXY}),
         ("-v",),
     ),
 )

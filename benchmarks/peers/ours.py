@@ -34,7 +34,14 @@ path = "/static"
 root = "{setting.site / "static"}"
 """
     else:
-        content = f'root = "{setting.site}"\n'
+        content = f"""[[site.route]]
+path = "/"
+root = "{setting.site}"
+[[site.route]]
+path = "/behind"
+[site.route.proxy]
+upstreams = ["http://127.0.0.1:{setting.origin_port}"]
+"""
     values = {**common_values(setting, place), "engine": engine, "content": content}
     server, each, _ = split_template("securelight.toml")
     folder = place.directory / "conf.d"
@@ -59,7 +66,7 @@ def _bare(setting: Setting, place: Place) -> list[str]:
     return ["-m", "benchmarks.bare_reactor", str(place.port), *files, SMALL, TEN]
 
 
-_OURS = ALL_FILES | {Ability.APPLICATIONS, Ability.SITES}
+_OURS = ALL_FILES | {Ability.APPLICATIONS, Ability.SITES, Ability.PROXY}
 _VERSION = ("-m", "securelight", "version")
 
 OURS = (

@@ -28,6 +28,7 @@ class Ability(StrEnum):
     PRECOMPRESSED = "precompressed files"
     APPLICATIONS = "ASGI applications"
     SITES = "many sites with a certificate each"
+    PROXY = "servers behind it"
 
 
 ALL_FILES = frozenset(
@@ -129,6 +130,7 @@ def common_values(setting: Setting, place: Place) -> dict[str, object]:
         "directory": place.directory,
         "port": place.port,
         "site": setting.site,
+        "origin": setting.origin_port,
         "connections": connection_limit(),
         "descriptors": 2 * connection_limit() + 800,
         "first_chain": first.chain,

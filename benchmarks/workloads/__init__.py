@@ -16,6 +16,7 @@ from benchmarks.workloads import (
     latency,
     memory,
     pages,
+    proxying,
     small_files,
     uploads,
 )
@@ -31,4 +32,5 @@ WORKLOADS: tuple[Workload, ...] = (
     *latency.WORKLOADS,
     *memory.WORKLOADS,
     *growth.WORKLOADS,
+    *proxying.WORKLOADS,
 )
