@@ -13,7 +13,6 @@ import pytest
 
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.request import Facts
-from securelight.stages import signed_links
 from securelight.stages.signed_links import SignedLinksConfig, build, check
 from tests.helpers import make_context, make_request
 
@@ -24,7 +23,7 @@ NOW = 1_700_000_000
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "secret").write_bytes(SECRET + b"\n")
-    monkeypatch.setattr(signed_links.time, "time", lambda: float(NOW))
+    monkeypatch.setattr("securelight.stages.signed_links.time.time", lambda: float(NOW))
     return tmp_path
 
 
