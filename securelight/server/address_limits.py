@@ -9,6 +9,7 @@ is for is known only once there is a request.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ _NETWORK_BYTES = 8
 
 def counted_as(address: str) -> str | bytes:
     """What `address` is counted under: itself for IPv4, its /64 for IPv6, empty for who is not counted."""
-    if ":" not in address:
-        return address
+    return address if ":" not in address else _network_of(address)
+
+
+@lru_cache(maxsize=1024)  # a connection asks three times
+def _network_of(address: str) -> str | bytes:
     packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
     if packed.startswith(_MAPPED):
         return socket.inet_ntoa(packed[len(_MAPPED) :])
