@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "adapt": ("securelight.cli.adapt", "Print the configuration that is in effect."),
     "reload": ("securelight.cli.reload", "Make a running server read its configuration again."),
     "stop": ("securelight.cli.stop", "Stop a running server gracefully."),
+    "logs": ("securelight.cli.logs", "Show the access log as it is written, in colour."),
     "precompress": ("securelight.cli.precompress", "Make the compressed siblings of a site's files."),
     "convert": ("securelight.cli.convert", "Make a configuration from nginx.conf or lighttpd.conf."),
     "hash-password": ("securelight.cli.hash_password", "Hash a password for basic_auth."),

@@ -264,6 +264,10 @@ class DiskStore:
                 self._database.close()
                 self._database = None
 
+    def __del__(self) -> None:
+        if getattr(self, "_database", None) is not None:
+            self.close()
+
     def _do(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """The result of `work`; `otherwise` if the disk or the database cannot. A broken database is begun anew."""
         with self._lock:
