@@ -25,7 +25,11 @@ http {{
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port}; root {site};
-        location /behind/upload {{ client_max_body_size 0; return 200 "taken"; }}
+        location /behind/upload {{  # reads all of it first, unlike a plain `return`
+            client_max_body_size 0; proxy_pass_request_body off; proxy_set_header Content-Length "";
+            proxy_pass http://127.0.0.1:{port}/taken;
+        }}
+        location /taken {{ return 200 "taken"; }}
     }}
 }}
 """
