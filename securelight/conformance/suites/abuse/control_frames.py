@@ -104,9 +104,9 @@ _FLOODS: dict[str, tuple[str, Callable[[Target], Sequence[bytes]], Callable[[Tar
         "WINDOW_UPDATE of the connection by 1", _same(frames.window_update(0, 1)), _nothing, None, True,
     ),
     "10.5/window-update-stream": (
-        "WINDOW_UPDATE of a closed stream by 1", _same(frames.window_update(1, 1)), _get, None, True,
+        "WINDOW_UPDATE of a request's stream by 1", _same(frames.window_update(1, 1)), _get, None, True,
     ),
-    "10.5/reset-again": ("RST_STREAM of a closed stream", _same(frames.rst_stream(1)), _get, None, True),
+    "10.5/reset-again": ("RST_STREAM of one stream", _same(frames.rst_stream(1)), _get, None, True),
     "10.5/unknown": ("a frame of an unknown type", _same(frames.raw_frame(0xFA, 0, 0, b"tide")), _nothing, None, True),
     "10.5/unknown-empty": ("an empty frame of an unknown type", _same(frames.raw_frame(0xFB, 0, 1)), _get, None, True),
     "10.5/ping-ack": ("PING acknowledgements unasked for", _same(frames.ping(ack=True)), _nothing, None, True),

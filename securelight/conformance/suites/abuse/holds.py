@@ -243,7 +243,6 @@ UNREAD_BYTES = 24 << 20
 MOST_REQUESTS, MOST_STREAMS = 4_000, 100
 
 
-SMALL_BUFFER_BYTES, LARGE_BUFFER_BYTES = 16_384, 1 << 20
 _ESTABLISHED = 1
 
 
@@ -252,11 +251,6 @@ def _stands(wire: Wire) -> bool:
     if not isinstance(wire.stream, trio.SocketStream):
         return True
     return wire.stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
-
-
-def _buffer(wire: Wire, byte_count: int) -> None:
-    if isinstance(wire.stream, trio.SocketStream):
-        wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, byte_count)
 
 
 async def _unread(dial: Dial, wire: Wire, asking: bytes, expected_bytes: int) -> str:
@@ -273,14 +267,16 @@ async def _unread(dial: Dial, wire: Wire, asking: bytes, expected_bytes: int) ->
         while _stands(wire):  # noqa: ASYNC110 - the kernel tells nobody
             await trio.sleep(STEP_SECONDS)
         return f"the server reset the connection after {trio.current_time() - begun:.1f} s"
-    _buffer(wire, LARGE_BUFFER_BYTES)
     got = 0
     with trio.move_on_after(2 * dial.patience.answer):
         while data := await wire.receive():
             got += len(data)
     if wire.ended and got < expected_bytes:
         return f"{got} of {expected_bytes} bytes came in the end, then {wire.end_words}"
-    raise Failed(f"answers of {expected_bytes} bytes were kept for {dial.patience.slow:g} s while nothing was read")
+    raise Failed(
+        f"answers of {expected_bytes} bytes were kept for {dial.patience.slow:g} s while nothing was read; "
+        f"then {got} bytes came"
+    )
 
 
 def _count_of_pages(dial: Dial, most: int) -> int:
@@ -296,14 +292,12 @@ def _count_of_pages(dial: Dial, most: int) -> int:
 async def _unread_1(dial: Dial) -> str:
     count = _count_of_pages(dial, MOST_REQUESTS)
     wire = (await connect(dial)).wire
-    _buffer(wire, SMALL_BUFFER_BYTES)
     return await _unread(dial, wire, request(dial.target) * count, count * dial.baseline.body_bytes)
 
 
 async def _unread_2(dial: Dial) -> str:
     count = _count_of_pages(dial, MOST_STREAMS)
     attacker = await open_attack(dial, {frames.INITIAL_WINDOW_SIZE: frames.LARGEST_WINDOW})
-    _buffer(attacker.wire, SMALL_BUFFER_BYTES)
     get = hpack_bytes.request_to(dial.target)
     asking = b"".join(frames.headers(2 * number + 1, get) for number in range(count))
     return await _unread(dial, attacker.wire, asking, count * dial.baseline.body_bytes)
