@@ -20,8 +20,9 @@ from securelight.handlers import application, asyncio_bridge
 from securelight.handlers.asgi_call import AsgiCall
 from securelight.handlers.asgi_lifespan import ASYNCIO_HINT, Application, LifespanService, needs_asyncio
 from securelight.handlers.asgi_tls import tls_extension
-from securelight.handlers.asgi_websocket import SilenceWatch, WebSocketCall
+from securelight.handlers.asgi_websocket import WebSocketCall
 from securelight.handlers.asyncio_bridge import AsyncioLifespan
+from securelight.handlers.websocket_link import SilenceWatch
 from securelight.handlers.wsgi import make_handler
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.upgrade import wanted_protocols

@@ -48,8 +48,20 @@ class Serving:
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         wait_until(lambda: "https://" in self.output and self.output.endswith("/\n\n"), SECONDS)
+        wait_until(self._is_watched, SECONDS)
         self._url = self.output.split()[-1]
         self._context = ssl.create_default_context(cafile=str(folder / "certs" / "ca.pem"))
+
+    def _is_watched(self) -> bool:
+        """The kernel tells some child of changes."""
+        for child in self.children():
+            for link in Path(f"/proc/{child}/fd").iterdir():
+                try:
+                    if "inotify wd" in Path(f"/proc/{child}/fdinfo/{link.name}").read_text():
+                        return True
+                except FileNotFoundError:
+                    continue
+        return False
 
     @property
     def output(self) -> str:

@@ -65,10 +65,7 @@ status = 200
 body = "words"
 """
 )
-LIMITS = """
-websocket_ping_seconds = 1
-websocket_close_seconds = 2
-"""
+LIMITS = "websocket_close_seconds = 2"
 MANY = 90
 READ_AHEAD_BYTES = 65_536
 
@@ -359,18 +356,31 @@ def test_pings_are_answered_whatever_the_application_does(client: Client) -> Non
     socket.end()
 
 
-def test_a_silent_client_is_asked_and_then_given_up(client: Client) -> None:
-    socket = open_websocket(client, "/bare/echo")
-    ping = socket.receive()
-    assert ping is not None
-    assert ping.opcode == PING
-    socket.send(frame(10, ping.payload))
-    again = socket.receive()
-    assert again is not None
-    assert again.opcode == PING, "a pong was a sign of life"
-    (last,) = socket.rest()
-    assert last.code == 1011
-    socket.end()
+def test_a_silent_client_is_asked_and_then_given_up(tmp_path: Path, certificates: TestCertificates) -> None:
+    write_config(tmp_path, certificates, SITE, limits="websocket_ping_seconds = 1")
+    with running(tmp_path) as server:
+        for kind in (Http1, Http2):
+            client = kind(server.port, certificates.ca)
+            socket = open_websocket(client, "/bare/echo")
+            ping = socket.receive()
+            assert ping is not None
+            assert ping.opcode == PING
+            (last,) = (one for one in socket.rest() if one.opcode != PING)
+            assert last.code == 1011
+            client.close()
+
+
+def test_a_pong_is_a_sign_of_life(tmp_path: Path, certificates: TestCertificates) -> None:
+    write_config(tmp_path, certificates, SITE, limits="websocket_ping_seconds = 4")
+    with running(tmp_path) as server:
+        client = Http1(server.port, certificates.ca)
+        socket = open_websocket(client, "/bare/echo")
+        for _ in range(2):
+            ping = socket.receive()
+            assert ping is not None
+            assert ping.opcode == PING, "not closed after twice the time of silence, as it was answered"
+            socket.send(frame(10, ping.payload))
+        client.close()
 
 
 def test_many_clients_that_vanish_leave_nothing(dial: Dial, seen: Seen, server: ServerProcess) -> None:
