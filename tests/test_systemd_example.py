@@ -25,7 +25,7 @@ from tests.wire.server_process import write_config
 UNIT = Path(__file__).parent.parent / "examples" / "systemd" / "securelight.service"
 MOST_EXPOSURE = 4.0
 """What systemd calls OK ends at 5."""
-SETTINGS = re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
+SETTINGS: list[tuple[str, str]] = re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
 

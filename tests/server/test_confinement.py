@@ -18,7 +18,7 @@ from securelight.model.errors import ConfigError
 from securelight.server import landlock
 from securelight.server.confinement import plan
 from tests.certificates import TestCertificates
-from tests.server.processes import fetch, make_site, securelight, wait_until
+from tests.server.processes import fetch, make_site, securelight
 from tests.wire.clients import Http1
 from tests.wire.server_process import ServerProcess, running, write_config
 
@@ -138,10 +138,8 @@ def test_a_root_that_is_deployed_by_renaming_is_served_and_only_it(
             assert fetch(server, certificates, "/new.html").status in (403, 404)
         finally:
             server.send_signal(signal.SIGCONT)
-        answer = wait_until(
-            lambda: found if (found := fetch(server, certificates, "/new.html")).status == 200 else None, 20
-        )
-        assert answer.body == b"deployed"
+        server.wait_for_event("reloaded", 30)
+        assert fetch(server, certificates, "/new.html").body == b"deployed"
         assert server.wait_for_event("replacing the workers")["why"] == "a folder that they serve is another one now"
 
 

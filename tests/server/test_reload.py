@@ -127,7 +127,7 @@ def test_connections_in_the_backlog_are_served_by_the_new_workers(
                 stack.callback(os.kill, worker, signal.SIGCONT)
             waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)) for _ in range(40)]
             server.send_signal(signal.SIGHUP)
-            server.wait_for_event("reloaded")
+            server.wait_for_event("reloaded", 30)
             context = ssl.create_default_context(cafile=str(certificates.ca))
             for raw in waiting:
                 with context.wrap_socket(raw, server_hostname="localhost") as sock:
@@ -145,7 +145,7 @@ def test_an_open_download_ends_whole_across_a_reload(tmp_path: Path, certificate
         assert client.sock.recv(1) == b"H"
         old = server.workers()
         server.send_signal(signal.SIGHUP)
-        server.wait_for_event("reloaded")
+        server.wait_for_event("reloaded", 30)
         assert len(server.workers()) == 2  # the old one waits for us
         received = 1
         while data := client.sock.recv(1 << 20):
@@ -389,7 +389,7 @@ def test_a_worker_that_dies_during_a_reload_is_not_missed(tmp_path: Path, certif
         assert fetch(server, certificates).body == b"app"
         gate.unlink()
         server.send_signal(signal.SIGHUP)
-        server.wait_for_event("reloaded")
+        server.wait_for_event("reloaded", 30)
         assert fetch(server, certificates).body == b"app"
 
 
