@@ -58,6 +58,7 @@ async def pass_body(
     send: Callable[[bytes], Awaitable[None]],
     idle_seconds: float,
     late: Callable[[], Exception],
+    send_now: Callable[[bytes], bytes] | None = None,
 ) -> None:
     """Pass the request body on, piece by piece.
 
@@ -67,6 +68,7 @@ async def pass_body(
         send: to the server behind us.
         idle_seconds: for each piece.
         late: makes the error for a server that takes longer.
+        send_now: sends what goes without waiting, and gives what `send` has to send; most pieces need no more.
 
     Errors: Refusal 400 for a body that is not as long as announced; what `exchange`, `send` and `late` have.
     """
@@ -76,6 +78,8 @@ async def pass_body(
             left -= len(data)
             if left < 0:
                 raise Refusal(400, "The request body is longer than announced.")
+        if send_now is not None and not (data := send_now(data)):
+            continue
         with trio.move_on_after(idle_seconds) as scope:
             await send(data)
         if scope.cancelled_caught:

@@ -201,9 +201,10 @@ class ProxyCall:
             await pass_body(
                 exchange,
                 exchange.request.content_length,
-                upstream.send,
+                upstream.send_rest,
                 self._route.timeouts.idle_seconds,
                 self._takes_no_more,
+                upstream.send_now,
             )
         await upstream.finish(exchange.trailers())
         self._upload_over = True

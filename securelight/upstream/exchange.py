@@ -37,6 +37,13 @@ class UpstreamExchange(Protocol):
     async def send(self, data: bytes) -> None:
         """More of the body (not empty); returns when the server's side has room for more."""
 
+    def send_now(self, data: bytes) -> bytes:
+        """As `send`, without waiting: what did not go is given, for `send_rest`."""
+        ...
+
+    async def send_rest(self, rest: bytes) -> None:
+        """Send what `send_now` gave."""
+
     async def finish(self, trailers: Fields = ()) -> None:
         """The body is whole."""
 

@@ -58,6 +58,17 @@ class Http1Connection:
         """See upstream.exchange.UpstreamExchange."""
         await self._send(chunk(data) if self._chunked else data)
 
+    def send_now(self, data: bytes) -> bytes:
+        """See upstream.exchange.UpstreamExchange."""
+        try:
+            return self._stream.send_now(chunk(data) if self._chunked else data)
+        except OSError as error:
+            raise UpstreamBroken(f"sending: {error}", unread=not self._responses.touched) from error
+
+    async def send_rest(self, rest: bytes) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        await self._send(rest)
+
     async def finish(self, trailers: Fields = ()) -> None:
         """See upstream.exchange.UpstreamExchange."""
         if self._chunked:

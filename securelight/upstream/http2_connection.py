@@ -177,6 +177,14 @@ class Http2Exchange:
             self._connection.flush()
             await self._connection.drain()
 
+    def send_now(self, data: bytes) -> bytes:
+        """See upstream.exchange.UpstreamExchange."""
+        return data
+
+    async def send_rest(self, rest: bytes) -> None:
+        """See upstream.exchange.UpstreamExchange."""
+        await self.send(rest)
+
     async def finish(self, trailers: Fields = ()) -> None:
         """See upstream.exchange.UpstreamExchange."""
         state = self._open_state()

@@ -42,6 +42,7 @@ class ByteStream(Protocol):
     """One connection. Errors of both directions are OSError."""
 
     async def send(self, data: bytes) -> None: ...  # noqa: D102 - as its name says
+    def send_now(self, data: bytes) -> bytes: ...  # noqa: D102 - without waiting; what did not go is given
     async def receive(self) -> bytes: ...  # noqa: D102 - b"" at the end; raises Late
     def set_deadline(self, deadline: float) -> None:
         """Until when `receive` waits, by trio.current_time(); inf, as at first, for ever. Counts for a wait under way
@@ -78,15 +79,17 @@ class PlainStream:
         self._late = self._closed = False
         self._full_reads = 0
 
-    async def send(self, data: bytes) -> None:
-        """Send all of `data`; no checkpoint if it goes at once."""
+    def send_now(self, data: bytes) -> bytes:
+        """Send what goes without waiting; what did not is given."""
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
-            sent = 0
-        if sent == len(data):
-            return
-        view = memoryview(data)[sent:]
+            return data
+        return b"" if sent == len(data) else data[sent:]
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`; no checkpoint if it goes at once."""
+        view = memoryview(self.send_now(data))
         while view:
             await trio.lowlevel.wait_writable(self.sock)
             with contextlib.suppress(BlockingIOError):
@@ -213,6 +216,10 @@ class TlsStream:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise OSError(f"TLS: {error.__cause__ or error}") from error
         return str(self._tls.selected_alpn_protocol() or "")
+
+    def send_now(self, data: bytes) -> bytes:
+        """See ByteStream: nothing goes without a checkpoint here."""
+        return data
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`."""

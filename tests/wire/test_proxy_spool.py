@@ -115,10 +115,13 @@ def test_what_is_kept_can_be_sent_again(client: Http1 | Http2, upstream: RawUpst
 
 
 def test_more_than_the_bound_is_413_and_the_server_behind_never_hears_of_it(
-    client: Http1 | Http2, upstream: RawUpstream
+    server: ServerProcess, certificates: TestCertificates, upstream: RawUpstream
 ) -> None:
     before = len(upstream.requests)
-    assert client.request("POST", "/", body=bytes(3_000_001)).status == 413
+    client = Http1(server.port, certificates.ca)
+    client.send(f"POST / HTTP/1.1\r\nHost: {client.host}\r\nContent-Length: 3000001\r\n\r\n".encode())
+    assert client.answer("POST").status == 413
+    client.close()
     assert len(upstream.requests) == before
 
 
