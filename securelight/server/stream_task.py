@@ -262,6 +262,8 @@ class Stream:
             room = session.capacity(self)
             if room == 0:
                 session.push()
+                # A client that reads as fast as a handler writes must not keep the worker to itself.
+                await trio.lowlevel.checkpoint()
                 room = session.capacity(self)
             if room < 0 or self.gone:
                 raise ClientDisconnected

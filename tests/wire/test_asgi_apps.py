@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -47,6 +49,13 @@ set_headers = {{ set = {{ x-filtered = "first" }} }}
 
 [site.route.asgi]
 app = "raw_apps:same_head"
+app_directory = "{HERE}"
+
+[[site.route]]
+path = "/raw"
+
+[site.route.asgi]
+app = "raw_apps:app"
 app_directory = "{HERE}"
 
 [[site.route]]
@@ -280,6 +289,28 @@ def test_a_client_that_does_not_read_holds_the_application_back(
     for _ in range(50):  # requests of others go on meanwhile
         assert ask("/seen")["chunks"] < DOWNLOAD_CHUNKS / 2
     assert peak_memory_kb(server) - before < MEMORY_KB
+    client.close()
+
+
+def test_a_client_that_reads_as_fast_as_an_application_writes_does_not_keep_the_worker(
+    server: ServerProcess, certificates: TestCertificates, ask: Callable[[str], Any]
+) -> None:
+    client = Http1(server.port, certificates.ca)
+    client.send(b"GET /raw/stream HTTP/1.1\r\nhost: x\r\n\r\n")
+    enough = threading.Event()
+
+    def read() -> None:
+        while not enough.is_set():
+            assert client.sock.recv(1 << 20)
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            for _ in range(20):
+                assert "chunks" in ask("/seen")
+        finally:
+            enough.set()
+        reader.result(timeout=30)
     client.close()
 
 
