@@ -35,8 +35,8 @@ class Limits:
     handshakes_per_address: int = _limit(
         1_024,
         "connections a worker",
-        "of those, still in the handshake: each holds up to 70 kB; closed at once. A whole office that comes back after "
-        "a restart has hundreds",
+        "of those, still in the handshake: each holds up to 70 kB; closed at once. A whole office that comes back "
+        "after a restart has hundreds",
         "none by default",
     )
     accepts_per_turn: int = _limit(16, "accepts", "a flood of new clients does not starve those that are connected")

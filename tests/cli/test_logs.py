@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,10 @@ def test_what_is_written_later_and_what_a_rotation_brings(log: Path) -> None:
     def truncate() -> None:
         log.write_text("anew\n")
 
-    steps = [rotate, lambda: None, truncate, lambda: None]
+    def nothing() -> None:
+        pass
+
+    steps: list[Callable[[], None]] = [rotate, nothing, truncate, nothing]
 
     def wait() -> None:
         steps.pop(0)()

@@ -82,10 +82,12 @@ def test_ranges_and_validators_count_as_for_any_file(sendfile: Sendfile) -> None
     assert (found.status, read_body(found)) == (206, CONTENT[5:10])
     assert answer(sendfile, named, if_none_match=etag).status == 304
     assert answer(sendfile, named, method="HEAD").content_length == len(CONTENT)
-    for headers, status in (({"range": b"bytes=999999-"}, 416), ({"if_match": b'"other"'}, 412)):
-        with pytest.raises(Refusal) as refused:
-            answer(sendfile, named, **headers)
-        assert refused.value.status == status
+    with pytest.raises(Refusal) as refused:
+        answer(sendfile, named, range=b"bytes=999999-")
+    assert refused.value.status == 416
+    with pytest.raises(Refusal) as refused:
+        answer(sendfile, named, if_match=b'"other"')
+    assert refused.value.status == 412
     other = answer(sendfile, named, status=404, range=b"bytes=5-9")
     assert (other.status, read_body(other)) == (404, CONTENT)
 
