@@ -20,6 +20,12 @@ EPILOG: Final = """\b
 Examples:
   securelight adapt -c securelight.toml          the whole configuration, as TOML
   securelight adapt | diff - before.toml         what a change has changed
+
+\b
+Exit codes:
+  0  shown
+  1  the configuration has faults
+  2  the command was not understood
 """
 
 

@@ -17,6 +17,12 @@ EPILOG: Final = """\b
 Examples:
   securelight convert /etc/nginx/sites-enabled/shop > securelight.toml
   securelight convert --from lighttpd old.conf
+
+\b
+Exit codes:
+  0  converted; what could not be carried over is named on stderr
+  1  the file cannot be read or is not such a configuration
+  2  the command was not understood
 """
 MAXIMUM_BYTES: Final = 1 << 20
 

@@ -19,6 +19,12 @@ Examples:
   securelight fmt securelight.toml conf.d/*.toml
   securelight fmt --check securelight.toml     for CI: says what would change, and exits with 1
   securelight fmt --diff securelight.toml      shows it
+
+\b
+Exit codes:
+  0  all is formatted
+  1  --check or --diff found something, or a file cannot be formatted
+  2  the command was not understood
 """
 MAXIMUM_BYTES: Final = 1 << 20
 

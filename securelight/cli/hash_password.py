@@ -15,6 +15,12 @@ EPILOG: Final = """\b
 Examples:
   securelight hash-password --user alice >> users.htpasswd && chmod o= users.htpasswd
   pass show site/alice | securelight hash-password --user alice --stdin
+
+\b
+Exit codes:
+  0  hashed
+  1  there is nothing that can be hashed
+  2  the command was not understood
 """
 
 

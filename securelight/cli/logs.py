@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -31,6 +32,20 @@ _TAIL_BYTES = 8 << 20
 """How far from the end the last lines are looked for."""
 _LINE_BYTES = 65_536
 """Longer lines are shown cut."""
+
+
+EPILOG: Final = """\b
+Examples:
+  securelight logs                              the log of ./securelight.toml, and what comes
+  securelight logs --status 5xx -n 100          errors alone
+  securelight logs --no-follow access.log       what is there
+
+\b
+Exit codes:
+  0  shown, or ended with Ctrl-C
+  1  the log cannot be read, or the configuration names no file
+  2  the command was not understood
+"""
 
 
 class Line:
@@ -132,7 +147,7 @@ def _matches(line: Line, status: str) -> bool:
     return not status or all(want in ("x", "X", have) for want, have in zip(status, line.status.ljust(3), strict=True))
 
 
-@click.command(short_help="Show the access log as it is written, in colour.")
+@click.command(epilog=EPILOG, short_help="Show the access log as it is written, in colour.")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-c",

@@ -13,7 +13,7 @@ import secrets
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final, TYPE_CHECKING
 
 import click
 
@@ -29,6 +29,19 @@ MAXIMUM_BYTES = 1 << 28
 """Larger files are left alone: each is held in memory while it is compressed."""
 _BEST = {b"br": 11, b"zstd": 19, b"gzip": 9}
 """It is done once, and sent for years."""
+
+
+EPILOG: Final = """\b
+Examples:
+  securelight precompress /srv/site             all files, all codings that are installed
+  securelight precompress --coding br dist      one coding, after a build
+
+\b
+Exit codes:
+  0  the siblings are there
+  1  some could not be made; stderr says which
+  2  the command was not understood
+"""
 
 
 class PrecompressFailed(SecurelightError):
@@ -132,7 +145,7 @@ def _size(count: int) -> str:
     return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
 
 
-@click.command(short_help="Make the compressed siblings of a site's files.")
+@click.command(epilog=EPILOG, short_help="Make the compressed siblings of a site's files.")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--coding",
