@@ -6,6 +6,7 @@
 #   make check              ruff, mypy --strict, the import rule
 #   make test-py313         the test suite on Python 3.13 too, where there is one
 #   make bench              this server beside its peers, an hour or so (QUICK=1: five minutes; ARGS="--groups 1,2")
+#   make fuzz               the parsers on mutated input       (TARGET=http1 SECONDS=60, for each target)
 #   make docs               the documents that are generated from the code
 #   make clean              away with all that the above has made; never touches certs/
 #
@@ -16,10 +17,12 @@ VENV ?= .venv
 PYTHON ?=
 DIR ?= examples/site
 ARGS ?=
+TARGET ?= all
+SECONDS ?= 60
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help serve test test-py313 check bench docs clean
+.PHONY: help serve test test-py313 check bench fuzz docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +48,9 @@ bench: $(VENV)/.installed-dev
 	    .venv-bench/bin/python -m pip install -qq --disable-pip-version-check -r benchmarks/peers/requirements.txt && \
 	    touch .venv-bench/.installed; } || echo 'They could not be installed, and are left out.' >&2
 	@$(RUN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.installed-dev
+	@$(RUN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(RUN)/python docs/generate_limits.py

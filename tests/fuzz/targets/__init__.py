@@ -1,0 +1,1 @@
+"""One parser a file: SEEDS, and `fuzz(data)`, which raises only for a finding."""
