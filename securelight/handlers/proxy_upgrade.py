@@ -53,6 +53,9 @@ _NEVER = frozenset({"h2c", "http", "tls"})
 """HTTP within HTTP, which the server behind would take for requests that we had let through."""
 _OWN_FIELDS = frozenset({b"sec-websocket-key", b"sec-websocket-accept", b"sec-websocket-version"})
 
+_LAST_WORD_SECONDS = 10.0
+"""How long a server may take to answer the end of its client's side; RFC 6455 leaves it open, browsers wait so long."""
+
 
 class ProxyUpgrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`proxy.upgrade`: WebSockets and the like."""
@@ -281,7 +284,9 @@ class _UpgradeCall:
                 except ServerLeaving:
                     continue  # it may go on until graceful_stop_seconds are over
                 if not data:
-                    break
+                    # Over HTTP/2 browsers end their side with their close frame; the server's is still to come.
+                    self._scope.deadline = min(self._scope.deadline, trio.current_time() + _LAST_WORD_SECONDS)
+                    return
                 self._moved(total_deadline)
                 await stream.send(data)
         except (OSError, ClientDisconnected):

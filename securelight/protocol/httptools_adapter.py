@@ -75,6 +75,8 @@ class HttptoolsAdapter(Http1Adapter):
         if message.ended is head.has_body:
             raise Refusal(400, "The request is malformed.", "httptools does not frame it as the guard does")
         fields, message.fields = message.fields, []
+        if head.chunked:  # the guard lets through no other coding; h11 writes it in lower case
+            fields = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in fields]
         if head.has_upgrade:
             lines = head.raw.split(b"\r\n")[1:-2]
             fields = [

@@ -95,7 +95,8 @@ def test_h2load_on_http1_fails_no_request_while_hup_comes_five_times(
         assert f"{requests} done, {requests} succeeded, 0 failed, 0 errored" in output
         assert f"status codes: {requests} 2xx, 0 3xx, 0 4xx, 0 5xx" in output
         assert server.stop() == 0
-        assert not [event for event in server.events() if event["level"] in ("error", "warning")]
+        loud = [event["event"] for event in server.events() if event["level"] in ("error", "warning")]
+        assert set(loud) <= {"workers run as root"}  # as the tests may
 
 
 def test_no_request_fails_on_either_protocol_while_hup_comes_five_times(
