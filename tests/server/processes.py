@@ -30,7 +30,7 @@ Kind: TypeAlias = "type[Http1] | type[PatientHttp2]"
 PAGE = b"<!doctype html><title>Tide</title><p>High water at noon.</p>" * 10
 
 
-def wait_until(look: Callable[[], T], seconds: float = 10.0) -> T:
+def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
     """The first true value of `look`, waited for."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -57,7 +57,7 @@ class ServerProcess:
         lines = self.events_path.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def wait_for_event(self, name: str, seconds: float = 10.0, *, count: int = 1) -> dict[str, Any]:
+    def wait_for_event(self, name: str, seconds: float = 30.0, *, count: int = 1) -> dict[str, Any]:
         """The `count`th event called `name`, waited for."""
         return self._wait(lambda: [one for one in self.events() if one["event"] == name], name, seconds, count)
 
@@ -65,7 +65,7 @@ class ServerProcess:
         """Every line of the access log so far."""
         return self.access_path.read_text().splitlines() if self.access_path.exists() else []
 
-    def wait_for_access(self, text: str, seconds: float = 10.0) -> str:
+    def wait_for_access(self, text: str, seconds: float = 30.0) -> str:
         """The first line of the access log that holds `text`, waited for."""
         return self._wait(lambda: [one for one in self.access_lines() if text in one], text, seconds, 1)
 
@@ -86,7 +86,7 @@ class ServerProcess:
 
     def wait_for_count(self, count: int, **values: Any) -> None:
         """Wait until `count` events have these values."""
-        self._wait(lambda: [values] * self.count_events(**values), str(values), 10.0, count)
+        self._wait(lambda: [values] * self.count_events(**values), str(values), 30.0, count)
 
     def workers(self) -> list[int]:
         """The process ids of the workers, ready or draining."""
