@@ -85,7 +85,7 @@ def explain(config: Config, asked: Asked) -> list[str]:
         record.line("route", f"{route.path}{f', {place}' if place and route.when is None else ''}")
         return route
 
-    sites.route_of = told_route_of  # type: ignore[method-assign]
+    sites.route_of = told_route_of  # type: ignore[method-assign]  # each request is told of its route
     outcome = run(sites, request, facts)
     if isinstance(outcome, Outcome):
         outcome = trio.run(_waited_for, sites, outcome)
@@ -96,7 +96,7 @@ def explain(config: Config, asked: Asked) -> list[str]:
 async def _waited_for(sites: Any, outcome: Outcome) -> Response:
     """The answer of a file that has to be read by a thread."""
     while True:
-        exchange: Exchange = _Exchange(outcome.request, outcome.facts)  # type: ignore[assignment]
+        exchange: Exchange = _Exchange(outcome.request, outcome.facts)  # type: ignore[assignment]  # has what is asked of it
         try:
             answer: Any = await outcome.deferred.run(exchange)
         except Refusal as refusal:

@@ -49,7 +49,7 @@ def reloading(folders: Sequence[Path]) -> Iterator[None]:
         raise click.UsageError("--reload needs an extra: pip install 'securelight[reload]'")
     sys.dont_write_bytecode = True  # a file that changes twice in a second would be believed to be the old one
     command = [sys.executable, "-m", "securelight.cli.watch_files", str(os.getpid()), *map(str, folders)]
-    watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+    watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own interpreter, no shell
     try:
         yield
     finally:

@@ -231,7 +231,7 @@ class DiskStore:
             now = time.time()
             if now - used > _USED_SECONDS:
                 with database:
-                    database.execute(f"UPDATE entry SET used = ? WHERE {_ONE}", (now, url, variant))  # noqa: S608
+                    database.execute(f"UPDATE entry SET used = ? WHERE {_ONE}", (now, url, variant))  # noqa: S608 - a constant of ours
             return Entry(url, variant, facts, body)
         return None
 
@@ -334,9 +334,9 @@ class DiskStore:
     def _forget(self, database: sqlite3.Connection, which: str, values: tuple[bytes, ...]) -> int:
         """`which` is one of our own conditions."""
         with database:
-            files = database.execute(f"SELECT file FROM entry WHERE {which}", values).fetchall()  # noqa: S608
-            database.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608
-            database.execute(f"DELETE FROM tag WHERE {which}", values)  # noqa: S608
+            files = database.execute(f"SELECT file FROM entry WHERE {which}", values).fetchall()  # noqa: S608 - `which` is ours
+            database.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - `which` is ours
+            database.execute(f"DELETE FROM tag WHERE {which}", values)  # noqa: S608 - `which` is ours
         for (file,) in files:
             with contextlib.suppress(OSError):
                 (self._directory / os.path.basename(file)).unlink()

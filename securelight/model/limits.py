@@ -188,7 +188,7 @@ class Limits:
     send_bytes_per_turn: int = _limit(262_144, "bytes", "the same, for writing; larger slices are no faster")
     # Files
     content_cache_bytes: int = _limit(
-        67_108_864, "bytes a worker", "small files kept whole with their ready heads", minimum=0
+        67_108_864, "bytes a worker", "files kept whole with their ready heads", minimum=0
     )
     content_cache_file_bytes: int = _limit(
         262_144, "bytes", "the largest file that is kept in the content cache at once", minimum=0

@@ -337,7 +337,7 @@ class Cache:
             for tag in tags:
                 found = self._memory.purge_tag(tag)
                 if disk is not None:
-                    found = await self._in_thread(lambda tag=tag: disk.purge_tag(tag))  # type: ignore[misc]
+                    found = await self._in_thread(lambda tag=tag: disk.purge_tag(tag))  # type: ignore[misc]  # mypy cannot tell the default's type
                 count += found
             self._board.purged()
         return Response(200, ((b"content-type", b"text/plain; charset=utf-8"),), b"%d purged\n" % count)

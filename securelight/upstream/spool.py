@@ -159,7 +159,7 @@ class Spool:
         """
         file, at = self._file, 0
         while file is not None and at < self._file_bytes:
-            data = await self._upload.in_thread(lambda offset=at: self._read(offset))  # type: ignore[misc]
+            data = await self._upload.in_thread(lambda offset=at: self._read(offset))  # type: ignore[misc]  # mypy cannot tell the default's type
             if not data:
                 raise OSError("a spooled body became shorter")
             at += len(data)

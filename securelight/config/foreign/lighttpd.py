@@ -188,12 +188,12 @@ def _sockets(draft: Draft, settings: tuple[Setting, ...]) -> None:
     values = {one.name: one.value for one in settings if one.block is None}
     bind, port = str(values.get("server.bind", "*")) or "*", values.get("server.port", 80)
     encrypted = values.get("ssl.engine") == "enable"
-    draft.listen(f"{'*' if bind in ('0.0.0.0', '::', '[::]') else bind}:{port}", redirect=not encrypted)  # noqa: S104
+    draft.listen(f"{'*' if bind in ('0.0.0.0', '::', '[::]') else bind}:{port}", redirect=not encrypted)  # noqa: S104 - read, not bound
     for one in settings:
         if one.name == '$SERVER["socket"]' and one.block is not None:
             inner = {item.name: item.value for item in one.block}
             address = str(one.value).replace("[::]", "*")
-            address = f"*{address}" if address.startswith(":") else address.replace("0.0.0.0", "*")  # noqa: S104
+            address = f"*{address}" if address.startswith(":") else address.replace("0.0.0.0", "*")  # noqa: S104 - the same
             draft.listen(address, redirect=inner.get("ssl.engine") != "enable")
             for item in one.block:
                 if not item.name.startswith("ssl."):
