@@ -37,7 +37,7 @@ _OPENS_NOTHING: Final = frozenset(
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
 _READS: Final = frozenset({"static_file", "directory_listing", "basic_auth"})
-_CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer"})
+_CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer", "forward_auth"})
 _RUNS_CODE: Final = frozenset({"asgi", "wsgi", "cgi"})
 _WRITES: Final = frozenset({"compress", "cache"})
 _KNOWN: Final = _OPENS_NOTHING | _READS | _CONNECTS | _RUNS_CODE | _WRITES
