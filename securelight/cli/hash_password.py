@@ -9,7 +9,8 @@ import click
 
 from securelight.model.errors import SecurelightError
 from securelight.stages.basic_auth import MAXIMUM_PASSWORD_BYTES
-from securelight.stages.password_file import MAXIMUM_USER_CHARACTERS, hash_password, libraries_missing
+from securelight.stages.password_file import hash_password, libraries_missing
+from securelight.stages.user_file import MAXIMUM_USER_CHARACTERS
 
 EPILOG: Final = """\b
 Examples:

@@ -24,15 +24,10 @@ from securelight.model.errors import ConfigError, Refusal
 from securelight.model.field_syntax import is_field_value
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import Deferred
-from securelight.stages.password_file import (
-    MAXIMUM_USER_CHARACTERS,
-    PasswordFile,
-    PasswordFileError,
-    libraries_missing,
-    read_users,
-    verify,
-)
-from securelight.stages.rules import client_key, test_of, when_faults
+from securelight.stages.login_failures import MAXIMUM_DELAY_SECONDS, LoginFailures
+from securelight.stages.password_file import libraries_missing, read_users, verify
+from securelight.stages.rules import test_of, when_faults
+from securelight.stages.user_file import MAXIMUM_USER_CHARACTERS, UserFile, UserFileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +44,6 @@ WAITING: Final = 32
 REMEMBERED: Final = 1_024
 """Right passwords, as keyed hashes."""
 REMEMBERED_SECONDS: Final = 600.0
-ADDRESSES: Final = 4_096
-"""Whose failures are counted."""
-FORGIVEN_SECONDS: Final = 600.0
-"""After the last failure of an address, it is forgotten."""
-MAXIMUM_FAILURES: Final = 32
-"""Of one address until it is forgotten; beyond, it is not worth a core's time."""
-MAXIMUM_DELAY_SECONDS: Final = 8.0
 MAXIMUM_PASSWORD_BYTES: Final = 1_024
 
 
@@ -85,7 +73,7 @@ def check(settings: BasicAuthConfig, base: Path) -> Sequence[str]:
     try:
         known = read_users(base / settings.file).hashes
         faults += [f"users: {user!r} is not in {settings.file!r}" for user in settings.users if user not in known]
-    except PasswordFileError as error:
+    except UserFileError as error:
         faults.append(f"file: {error}")
     return faults
 
@@ -109,44 +97,17 @@ def build(settings: BasicAuthConfig, context: BuildContext) -> Stage:
     return basic_auth
 
 
-class _Failures:
-    """Wrong passwords by address."""
-
-    def __init__(self) -> None:
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
-
-    def count(self, address: str, now: float) -> int:
-        """How many there are now, this one included."""
-        before, last = self._counts.pop(address, (0, 0.0))
-        count = before + 1 if now - last < FORGIVEN_SECONDS else 1
-        self._counts[address] = count, now
-        if len(self._counts) > ADDRESSES:
-            self._counts.popitem(last=False)
-        return count
-
-    def too_many(self, address: str, now: float) -> bool:
-        """Whether the address has had its share."""
-        count, last = self._counts.get(address, (0, 0.0))
-        return count >= MAXIMUM_FAILURES and now - last < FORGIVEN_SECONDS
-
-    def forget(self, address: str) -> None:
-        """Somebody there knows a password."""
-        self._counts.pop(address, None)
-
-
 class _Gate:
     """What one route knows of its users."""
 
     def __init__(self, settings: BasicAuthConfig, context: BuildContext) -> None:
-        self._file = PasswordFile(context.base / settings.file)
+        self._file = UserFile(context.base / settings.file, read_users)
         self._allowed = frozenset(settings.users)
         self._challenge = ((b"www-authenticate", f'Basic realm="{settings.realm}", charset="UTF-8"'.encode()),)
-        self._realm = settings.realm
-        self._delay_seconds = settings.delay_seconds
         self._events = context.events
         self._key = os.urandom(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
-        self._failures = _Failures()
+        self._failures = LoginFailures(settings.realm, settings.delay_seconds, context.events)
         self._waiting = 0
         self._limiter: trio.CapacityLimiter | None = None
 
@@ -170,9 +131,7 @@ class _Gate:
         if until is not None and monotonic() < until and stored is not None:
             self._let_in(user, facts)
             return None
-        if self._failures.too_many(client_key(facts.client_address), monotonic()):
-            seconds = b"%d" % FORGIVEN_SECONDS
-            raise Refusal(429, "Too many wrong passwords.", "failures of the address", ((b"retry-after", seconds),))
+        self._failures.refuse_if_too_many(facts.client_address)
         if self._waiting >= WAITING:
             raise Refusal(503, "Too many are logging in just now.", "passwords to hash", ((b"retry-after", b"2"),))
 
@@ -201,16 +160,12 @@ class _Gate:
                 right = await exchange.in_thread(lambda: verify(stored or decoy, password))
         finally:
             self._waiting -= 1
-        facts, now = exchange.facts, monotonic()
-        address = facts.client_address
+        facts = exchange.facts
         if not right or stored is None:
-            count = self._failures.count(client_key(address), now)
-            # The address comes first, and the user is hostile text: see examples/fail2ban.
-            self._events.warning("authentication failed", address=address, failures=count, realm=self._realm, user=user)
-            await trio.sleep(min(self._delay_seconds * 2.0 ** min(count - 1, 10), MAXIMUM_DELAY_SECONDS))
+            await self._failures.punish(facts.client_address, user)
             raise Refusal(401, "The user or the password is wrong.", f"wrong password of {user!r}", self._challenge)
-        self._failures.forget(client_key(address))
-        self._right[seal] = now + REMEMBERED_SECONDS
+        self._failures.forget(facts.client_address)
+        self._right[seal] = monotonic() + REMEMBERED_SECONDS
         self._right.move_to_end(seal)
         if len(self._right) > REMEMBERED:
             self._right.popitem(last=False)

@@ -1,25 +1,19 @@
 """htpasswd files: `user:hash` lines, with argon2 and bcrypt hashes alone.
 
-What is too weak to keep (MD5, SHA-1, crypt, plain text) is refused by name, with the command that makes a good one. The
-file is read again when it changes, looked at once a second at most; one that cannot be read leaves the last good one in
-force, because to forget all users would be an outage, and to let everybody in something worse.
+What is too weak to keep (MD5, SHA-1, crypt, plain text) is refused by name, with the command that makes a good one.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import stat
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from securelight.stages.user_file import MAXIMUM_USER_CHARACTERS, read_private
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAXIMUM_BYTES: Final = 1 << 20
-MAXIMUM_USER_CHARACTERS: Final = 256
-LOOK_SECONDS: Final = 1.0
 _BCRYPT_BYTES: Final = 72
 """What bcrypt looks at of a password; its makers cut, so that old hashes stay good."""
 _ARGON2: Final = re.compile(
@@ -30,10 +24,6 @@ _MAXIMUM_MEMORY_KIB: Final = 1 << 20
 _MAXIMUM_ROUNDS: Final = 16
 """Of bcrypt, as a power of two: some seconds."""
 _MISSING: Final = 'passwords need two libraries; run: pip install "securelight[auth]"'
-
-
-class PasswordFileError(Exception):
-    """A file that cannot be used; the text is for the operator."""
 
 
 class Users(NamedTuple):
@@ -81,27 +71,9 @@ def verify(stored: str, password: str) -> bool:
 def read_users(path: Path) -> Users:
     """Read the file.
 
-    Errors: PasswordFileError for one that cannot be read, that others may write, or with a line that is no good.
+    Errors: UserFileError for one that cannot be read, that others may open, or with a line that is no good.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise PasswordFileError(f"{str(path)!r} is not a regular file")
-            data = file.read(MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise PasswordFileError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-    if status.st_mode & 0o007:
-        raise PasswordFileError(f"{str(path)!r} is open to everybody on this machine; run: chmod o= {path}")
-    if len(data) > MAXIMUM_BYTES:
-        raise PasswordFileError(f"{str(path)!r} is larger than {MAXIMUM_BYTES} bytes")
-    try:
-        return _parse(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise PasswordFileError(f"{str(path)!r} is not UTF-8 text") from error
-    except ValueError as error:
-        raise PasswordFileError(f"{str(path)!r}: {error}") from error
+    return read_private(path, _parse)
 
 
 def _parse(text: str) -> Users:
@@ -150,47 +122,3 @@ def _hash_fault(stored: str) -> str:
         "of an unknown kind, or plain text",
     )  # fmt: skip
     return f"is {kind}; argon2 and bcrypt are taken: securelight hash-password --user NAME"
-
-
-class PasswordFile:
-    """The users of one file, as they are now.
-
-    Args:
-        path: the file.
-
-    Errors: PasswordFileError if it cannot be used from the beginning.
-    """
-
-    __slots__ = ("_identity", "_next_look", "_path", "fault", "users")
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._identity = self._look()
-        self._next_look = monotonic() + LOOK_SECONDS
-        self.users = read_users(path)
-        self.fault = ""
-        """Why the file as it is now is not in force."""
-
-    def refresh(self) -> bool:
-        """Read the file again if it has changed; True if that made a difference to `users` or `fault`."""
-        now = monotonic()
-        if now < self._next_look:
-            return False
-        self._next_look = now + LOOK_SECONDS
-        identity = self._look()
-        if identity == self._identity:
-            return False
-        self._identity = identity
-        try:
-            self.users = read_users(self._path)
-            self.fault = ""
-        except PasswordFileError as error:
-            self.fault = str(error)
-        return True
-
-    def _look(self) -> tuple[int, ...]:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return ()
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode

@@ -17,7 +17,7 @@ from securelight.model.errors import ConfigError, Refusal
 from securelight.model.request import Facts
 from securelight.pipeline.compile import BuildContext
 from securelight.pipeline.stage import Deferred, Stage
-from securelight.stages import basic_auth, password_file
+from securelight.stages import basic_auth, login_failures, user_file
 from securelight.stages.basic_auth import BasicAuthConfig, build, check
 from tests.helpers import ThreadExchange, make_context, make_request
 
@@ -153,7 +153,7 @@ async def test_a_wrong_password_is_hashed_counted_and_told(
 async def test_after_many_failures_an_address_is_not_worth_hashing_for(
     tmp_path: Path, hashes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(basic_auth, "MAXIMUM_FAILURES", 3)
+    monkeypatch.setattr(login_failures, "MAXIMUM_FAILURES", 3)
     site = Site(tmp_path, {"alice": hashes["alice"]})
     assert isinstance(await site.ask(basic("alice", "wonder:land"), "2001:db8::9"), Facts)
     for _ in range(3):
@@ -224,7 +224,7 @@ async def test_a_flood_of_passwords_is_refused_beyond_a_number(
 async def test_a_new_password_ends_what_is_remembered_of_the_old_one(
     tmp_path: Path, hashes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(password_file, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(user_file, "LOOK_SECONDS", 0.0)
     site = Site(tmp_path, hashes)
     assert isinstance(await site.ask(basic("alice", "wonder:land")), Facts)
     site.write({"alice": hashes["bob"]})
