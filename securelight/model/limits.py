@@ -90,7 +90,7 @@ class Limits:
     response_buffer_bytes: int = _limit(
         65_536,
         "bytes a stream",
-        "what is held of a response that the client has not taken; also caps one read of a file",
+        "what is held of a response that the client has not taken",
     )
     body_minimum_bytes_per_second: int = _limit(
         250, "bytes a second", "slow uploads and slow reads, measured after a grace of body_grace_seconds",

@@ -119,9 +119,9 @@ class ProtocolAdapter(Protocol):
     def inform(self, stream_id: int, status: int, fields: Fields) -> None:
         """Queue an interim response: 100 or 103. Not sent to HTTP/1.0 clients; 103 is not sent on HTTP/1.1."""
 
-    def capacity(self, stream_id: int) -> int:
+    def capacity(self, stream_id: int, most: int = 0) -> int:
         """How many body bytes `write`, or the first `respond`, takes now: HTTP/2's windows less what is queued; 0 to
-        wait; -1 if the stream is gone."""
+        wait; -1 if the stream is gone. `most` stands for limits.response_buffer_bytes where output is taken at once."""
         ...
 
     def backlog(self) -> Sequence[tuple[int, int]]:

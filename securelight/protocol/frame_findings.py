@@ -25,7 +25,7 @@ class DroppedData(NamedTuple):
 
 
 class DoubtfulUpdate(NamedTuple):
-    """A WINDOW_UPDATE that could overflow its stream's window; `frame` is for the engine if it does not."""
+    """A WINDOW_UPDATE that could overflow its stream's window, or is not all for the engine; `frame` is if it is."""
 
     stream_id: int
     increment: int

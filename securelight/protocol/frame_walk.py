@@ -81,11 +81,13 @@ class FrameWalk:
     Attributes:
         last_stream_id: the highest stream that the peer has opened.
         frames: how many frames the last run held, a header block with its CONTINUATION frames being one.
+        doubts_updates: set it to have each WINDOW_UPDATE reported.
     """
 
     __slots__ = (
         "_block", "_block_bytes", "_continuations", "_cut", "_flood", "_granted_bytes", "_held", "_left", "_limits",
-        "_no_priorities", "_owes_ack", "_preface_seen", "_priorities", "_receiving", "frames", "last_stream_id",
+        "_no_priorities", "_owes_ack", "_preface_seen", "_priorities", "_receiving", "doubts_updates", "frames",
+        "last_stream_id",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, flood: Flood, *, priorities: bool) -> None:
@@ -110,6 +112,7 @@ class FrameWalk:
         """The peer's SETTINGS_NO_RFC7540_PRIORITIES; negative before its first SETTINGS."""
         self.last_stream_id = 0
         self.frames = 0
+        self.doubts_updates = False
 
     @property
     def partial_head(self) -> bool:
@@ -354,8 +357,8 @@ class FrameWalk:
             return StreamBreach(stream_id, Http2Code.PROTOCOL_ERROR, "WINDOW_UPDATE of zero")
         if stream_id:
             self._granted_bytes += increment
-            if self._granted_bytes > LARGEST_WINDOW:
-                return DoubtfulUpdate(stream_id, increment, data[position : position + FRAME_HEADER_BYTES + length])
+        if self.doubts_updates or self._granted_bytes > LARGEST_WINDOW:
+            return DoubtfulUpdate(stream_id, increment, data[position : position + FRAME_HEADER_BYTES + length])
         return None
 
     def _check_settings(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> Finding | None:

@@ -165,11 +165,11 @@ class Http1Adapter(Http1Requests):
             self._continue_due = False
             self._output.put(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def capacity(self, stream_id: int) -> int:
+    def capacity(self, stream_id: int, most: int = 0) -> int:
         """See protocol.adapter. Also before `respond`: what its first data may be."""
         if stream_id < self._number or self.closing or not (self._sends(stream_id) or self._may_respond(stream_id)):
             return -1
-        return max(0, self._limits.response_buffer_bytes - self._output.queued_bytes)
+        return max(0, (most or self._limits.response_buffer_bytes) - self._output.queued_bytes)
 
     def backlog(self) -> Sequence[tuple[int, int]]:
         """See protocol.adapter. What is given here waits for the socket alone."""

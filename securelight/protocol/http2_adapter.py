@@ -158,12 +158,13 @@ class Http2Adapter(Http2Requests):
         if stream is not None and not stream.responded:
             self._send_interim(stream_id, [(b":status", b"%d" % status), *fields])
 
-    def capacity(self, stream_id: int) -> int:
+    def capacity(self, stream_id: int, most: int = 0) -> int:
         """What `write` takes now."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.ended:
             return -1
-        return max(min(self._window(stream_id), self._limits.response_buffer_bytes) - self._queued(stream_id), 0)
+        most = most or self._limits.response_buffer_bytes
+        return max(min(self._window(stream_id), most) - self._queued(stream_id), 0)
 
     def backlog(self) -> Sequence[tuple[int, int]]:
         """What waits for the peer's windows, of responses that were given whole."""

@@ -50,9 +50,9 @@ def server_preface(limits: Limits, *, upgrades: bool) -> bytes:
     return preface
 
 
-def window_update(increment: int) -> bytes:
-    """WINDOW_UPDATE for the connection."""
-    return _frame(WINDOW_UPDATE, _uint32(increment))
+def window_update(increment: int, stream_id: int = 0) -> bytes:
+    """WINDOW_UPDATE, by default for the connection."""
+    return _frame(WINDOW_UPDATE, _uint32(increment), stream_id)
 
 
 def rst_stream(stream_id: int, code: Http2Code) -> bytes:

@@ -306,11 +306,13 @@ class Http2Requests(abc.ABC):
             self._peer_left = True
             events.append(PeerLeaving())
         elif isinstance(finding, DoubtfulUpdate):
-            if finding.stream_id in self._streams:
+            if finding.stream_id == 0:
+                self._widen(finding, events)
+            elif finding.stream_id in self._streams:
                 if self._stream_window(finding.stream_id) + finding.increment > LARGEST_WINDOW:
                     self._break(finding.stream_id, Http2Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE overflow", events)
                 else:
-                    self._feed(finding.frame, events)
+                    self._widen(finding, events)
         elif isinstance(finding, StreamBreach):
             self._settle()
             self._owed_bytes += finding.data_bytes
@@ -319,6 +321,10 @@ class Http2Requests(abc.ABC):
                 self._break(finding.stream_id, finding.code, finding.reason, events)
             elif finding.code != Http2Code.PROTOCOL_ERROR:
                 raise ConnectionFault(f"{finding.reason} on stream {finding.stream_id}", finding.code)
+
+    def _widen(self, update: DoubtfulUpdate, events: list[Event]) -> None:
+        """Give an update that overflows nothing of the stream to the engine."""
+        self._feed(update.frame, events)
 
     def _break(self, stream_id: int, code: Http2Code, reason: str, events: list[Event]) -> None:
         """The peer's fault costs it the stream, and counts."""

@@ -20,6 +20,7 @@ from ngh2 import RequestReceived, StreamClosed
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
+from securelight.protocol.direct_data import DIRECT_BYTES, DirectData, data_frames
 from securelight.protocol.events import RequestRefused, StreamAborted
 from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
@@ -32,6 +33,7 @@ from securelight.protocol.http2_frames import (
     PREFACE,
     frames_of,
 )
+from securelight.protocol.http2_output import window_update
 from securelight.protocol.http2_stream import ANSWERED
 
 if TYPE_CHECKING:
@@ -41,10 +43,13 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
     from securelight.protocol.events import Event
+    from securelight.protocol.frame_findings import DoubtfulUpdate
     from securelight.protocol.http2_stream import Http2Stream
 
 PROBE_BYTES = 65_536
 """Output that is taken to bring a refused frame to light: resets and GOAWAY go before DATA."""
+EVERYTHING = 1 << 30
+"""More output than there can be."""
 ENGINE_BURST = 1_000_000
 """The engine's own flood bounds: out of the way of ours, which count the same and more."""
 
@@ -74,7 +79,7 @@ def _configuration(limits: Limits) -> ngh2.Configuration:
 class Nghttp2Adapter(Http2Adapter):
     """See ProtocolAdapter and Http2Adapter."""
 
-    __slots__ = ("_dead", "_engine", "_late", "_resetting", "_window_bytes")
+    __slots__ = ("_dead", "_direct", "_engine", "_late", "_resetting", "_window_bytes")
 
     validates = True
     prioritizes = True
@@ -83,6 +88,8 @@ class Nghttp2Adapter(Http2Adapter):
         super().__init__(peer, limits, clock)
         self._dead = False
         """The engine has nothing to give any more."""
+        self._direct: DirectData | None = None
+        """From the first piece of a body on that went past the engine."""
         self._resetting: dict[int, None] = {}
         """Streams whose reset is known here, while the engine has not closed them yet."""
         self._late: list[Event] = []
@@ -103,6 +110,9 @@ class Nghttp2Adapter(Http2Adapter):
             events += self._late
             self._late.clear()
         engine = self._engine
+        if self._direct is not None and self._direct.differs:
+            # What waits in the engine fits the windows as they were before this run, and perhaps not those after it.
+            self._ready += self._engine_output(EVERYTHING)
         before, last_stream_id = len(events), self._last_stream_id
         try:
             engine.receive_data(run)
@@ -171,7 +181,7 @@ class Nghttp2Adapter(Http2Adapter):
 
     def _probe(self, run: bytes, events: list[Event], before: int, last_stream_id: int) -> None:
         """Some frame of the last run was refused: bring the verdict to light."""
-        if len(self._ready) > PROBE_BYTES:
+        if len(self._ready) - (self._direct.waiting_bytes if self._direct is not None else 0) > PROBE_BYTES:
             return
         streams = self._streams.copy()
         try:
@@ -261,8 +271,45 @@ class Nghttp2Adapter(Http2Adapter):
         except ngh2.NGH2Error:
             return
 
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
+        """See ProtocolAdapter."""
+        if len(data) >= DIRECT_BYTES and len(self._streams) == 1:
+            stream = self._streams.get(stream_id)
+            if stream is not None and stream.responded and not stream.ended and self._send_directly(stream_id, data):
+                data = b""
+                if not end:
+                    return
+        super().write(stream_id, data, end=end)
+
+    def _send_directly(self, stream_id: int, data: bytes | memoryview) -> bool:
+        """Frame `data` here, after what the engine has said so far; False if that is more than heads."""
+        direct = self._direct
+        if direct is None:
+            direct = self._direct = DirectData()
+        if self._dead or direct.waiting_bytes or self._engine.queued_body_size():
+            return False
+        self._ready = b"".join((self._ready, self._engine_output(EVERYTHING), *data_frames(stream_id, data)))
+        direct.sent(stream_id, len(data))
+        self._walk.doubts_updates = True
+        return True
+
+    def _widen(self, update: DoubtfulUpdate, events: list[Event]) -> None:
+        direct = self._direct
+        if direct is not None and direct.differs:
+            if direct.stream_id not in self._streams:
+                direct.stream_bytes = 0
+            increment = direct.widened(update.stream_id, update.increment)
+            self._walk.doubts_updates = direct.differs
+            if not increment:
+                return
+            update = update._replace(frame=window_update(increment, update.stream_id))
+        self._walk.frames = 1
+        self._feed(update.frame, events)
+
     def respond_again(self, stream_id: int, head: list[Field], body: bytes) -> bool:
         """See ProtocolAdapter."""
+        if self._direct is not None and self._direct.differs:
+            return super().respond_again(stream_id, head, body)
         streams, engine = self._streams, self._engine
         if stream_id not in streams:
             return False
@@ -315,19 +362,35 @@ class Nghttp2Adapter(Http2Adapter):
             return
 
     def _window(self, stream_id: int) -> int:
+        engine, direct = self._engine, self._direct
         try:
-            return min(self._engine.remote_window_size, self._engine.stream_remote_window_size(stream_id))
+            connection, stream = engine.remote_window_size, engine.stream_remote_window_size(stream_id)
         except ngh2.NGH2Error:
             return 0
+        if direct is not None and direct.differs:
+            # The engine would send all that it holds, so together that must not be more than there is room for.
+            connection -= direct.connection_bytes + engine.queued_body_size()
+            if stream_id == direct.stream_id:
+                stream -= direct.stream_bytes
+        return min(connection, stream)
 
     def _stream_window(self, stream_id: int) -> int:
         try:
-            return self._engine.stream_remote_window_size(stream_id)
+            window = self._engine.stream_remote_window_size(stream_id)
         except ngh2.NGH2Error:
             return 0
+        direct = self._direct
+        return window - direct.stream_bytes if direct is not None and direct.stream_id == stream_id else window
 
     def _queued(self, stream_id: int) -> int:
-        return self._engine.queued_body_size(stream_id)
+        queued, direct = self._engine.queued_body_size(stream_id), self._direct
+        return queued + direct.waiting_bytes if direct is not None and direct.stream_id == stream_id else queued
+
+    def take_output(self, limit: int) -> bytes:
+        """See ProtocolAdapter."""
+        if self._direct is not None:
+            self._direct.waiting_bytes = 0
+        return super().take_output(limit)
 
     def _engine_output(self, limit: int) -> bytes:
         if self._dead:

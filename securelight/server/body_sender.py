@@ -22,7 +22,7 @@ B = TypeVar("B", bytes, memoryview)
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
 
-_buffer = memoryview(bytearray(65_536))
+_buffer = memoryview(bytearray(98_304))
 """Files are read into it, by the one thread that runs the event loop: fresh memory for each read would cost more than
 the read."""
 

@@ -239,14 +239,14 @@ class HttpSession:
             sender = senders.get(stream_id)
             if sender is None or sender.fetching:
                 continue
-            room = adapter.capacity(stream_id)
+            room = adapter.capacity(stream_id, budget)
             if room == 0:
                 continue
             if room < 0:
                 self._sent(stream_id, sender)
                 continue
             try:
-                data = sender.read(min(room, budget))
+                data = sender.read(room)
             except BodyAborted as error:
                 self.service.fence.events.warning("body broken off", reason=str(error), stream=stream_id)
                 adapter.reset(stream_id, Http2Code.INTERNAL_ERROR)
@@ -305,10 +305,10 @@ class HttpSession:
 
     # What streams ask for. Each call that makes output asks for a turn, so that the streams of one round share a send.
 
-    def respond(self, stream: Stream, response: Response, data: bytes, *, end: bool) -> None:
+    def respond(self, stream: Stream, response: Response, *, end: bool) -> None:
         """Begin, and perhaps end, a response from a stream's task."""
         if self.adapter is not None:
-            self.adapter.respond(stream.request.stream_id, response, data, end=end)
+            self.adapter.respond(stream.request.stream_id, response, b"", end=end)
             self.service.reactor.schedule(self._connection)
 
     def upgrade(self, stream: Stream, protocol: bytes, fields: Fields) -> int:

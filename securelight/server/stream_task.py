@@ -226,16 +226,15 @@ class Stream:
             response = outcome.route.filtered(outcome.request, self.facts, response)
         if isinstance(response.body, ChangedPush):
             self._change = response.body
-        self._begin(response, b"", end=False)
+        self._begin(response, end=False)
 
-    def _begin(self, response: Response, data: bytes, *, end: bool) -> None:
+    def _begin(self, response: Response, *, end: bool) -> None:
         if self.gone:
             raise ClientDisconnected
         self.begun = True
         self.status = response.status
-        self._session.respond(self, response, data, end=end)
+        self._session.respond(self, response, end=end)
         if end:
-            self.sent_bytes += len(data)
             self._finish()
 
     def _finish(self) -> None:
@@ -355,7 +354,7 @@ class Stream:
         body = response.body
         if self.request.method == "HEAD" or response.status in BODYLESS_STATUSES:
             response.release()
-            self._begin(response, b"", end=True)
+            self._begin(response, end=True)
         elif isinstance(body, AsyncBody):
             await self._send_async_body(response, body)
         elif self.gone:
@@ -367,7 +366,7 @@ class Stream:
             self._finish()
 
     async def _send_async_body(self, response: Response, body: AsyncBody) -> None:
-        self._begin(response, b"", end=False)
+        self._begin(response, end=False)
         announced = response.content_length
         chunks = body.chunks()
         try:
@@ -419,5 +418,9 @@ class Stream:
         except Exception as error:
             self._session.service.fence.report(error, "making an error page")
             response = error_response(refusal, self.facts.error_id)
-        body = response.body if isinstance(response.body, bytes) and self.request.method != "HEAD" else b""
-        self._begin(response, body, end=True)
+        if isinstance(response.body, bytes) and not self.gone:
+            self.begun = True
+            self._session.answer(self.received, self.facts, response, self.started)
+            self._finish()
+        else:
+            self._begin(response, end=True)
