@@ -24,6 +24,11 @@ _STATUSES = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 """What may be kept by a default lifetime (RFC 9110, section 15.1); with a lifetime of its own, any final status but
 those of parts and of validation."""
 _NEVER = frozenset({206, 304})
+_UNDERSTOOD = _STATUSES | {302, 303, 307, 400, 403, 409, 413, 415, 422, 451, 500, 502, 503, 504}
+"""Statuses whose meaning asks nothing more of a cache than it does for all."""
+_CASELESS = frozenset({b"accept-encoding", b"accept-language"})
+"""Request fields in which case means nothing. Nor does order, but many applications take the first language of several
+that are wanted equally, so only that of codings is overlooked (RFC 9110, section 12.5)."""
 PERSONAL = frozenset({b"cookie", b"authorization"})
 
 
@@ -63,26 +68,39 @@ def _seconds(value: bytes | None) -> int | None:
 
 
 def lifetime(
-    request: Headers, status: int, response: Headers, *, default_seconds: int = 0, default_stale_seconds: int = 0
+    request: Headers,
+    status: int,
+    response: Headers,
+    *,
+    default_seconds: int = 0,
+    default_stale_seconds: int = 0,
+    anyway: frozenset[str] = frozenset(),
 ) -> Lifetime | None:
     """How long the answer `response` to a GET with the head `request` may be used; None if it must not be kept.
 
     Args:
         default_seconds: for one that says nothing.
         default_stale_seconds: how long a stale one may stand in while no other can be had, where it says nothing.
+        anyway: what does not matter: `private`, `set-cookie`, `cookie` (of the request).
     """
     said = directives(response.get(b"cache-control"))
-    if status in _NEVER or b"no-store" in said or b"private" in said:
+    if b"must-understand" in said:  # RFC 9111, section 5.2.2.3
+        if status not in _UNDERSTOOD:
+            return None
+        said.pop(b"no-store", None)
+    if status in _NEVER or b"no-store" in said or (b"private" in said and "private" not in anyway):
         return None
     if b"no-store" in directives(request.get(b"cache-control")):
         return None
-    if b"set-cookie" in response or names_in_vary(response) is None or b"content-range" in response:
+    if names_in_vary(response) is None or b"content-range" in response:
+        return None
+    if b"set-cookie" in response and "set-cookie" not in anyway:
         return None
     shared = _seconds(said.get(b"s-maxage"))
     for_everybody = b"public" in said or shared is not None
     if b"authorization" in request and not (for_everybody or b"must-revalidate" in said):
         return None
-    if b"cookie" in request and not for_everybody:
+    if b"cookie" in request and not for_everybody and "cookie" not in anyway:
         return None
     fresh = shared
     if fresh is None:
@@ -134,7 +152,13 @@ def variant_of(names: tuple[bytes, ...], request: Headers) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for name in names:
         value = request.get(name)
-        text = b"-" if value is None else b"+" + b",".join(part.strip() for part in value.split(b","))
+        if value is None:
+            text = b"-"
+        else:
+            parts = [part.strip() for part in value.split(b",")]
+            if name in _CASELESS:
+                parts = [part.replace(b" ", b"").lower() for part in parts]
+            text = b"+" + b",".join(sorted(parts) if name == b"accept-encoding" else parts)
         digest.update(b"%b:%d:%b;" % (name, len(text), text))
     return digest.digest()
 
@@ -146,19 +170,20 @@ def tags_of(response: Headers) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(tag[:128] for tag in found[:64]))
 
 
-def wants_fresh(request: Headers, age: int) -> bool:
-    """Whether the client accepts nothing kept that is so old (RFC 9111, section 5.2.1)."""
+def wants_fresh(request: Headers, age: int, left: int) -> bool:
+    """Whether the client accepts nothing kept that is so old, or fresh for only so long (RFC 9111, section 5.2.1)."""
     value = request.get(b"cache-control")
     if value is None:
         return b"no-cache" in (request.get(b"pragma") or b"")
     said = directives(value)
-    oldest = _seconds(said.get(b"max-age"))
-    return b"no-cache" in said or (oldest is not None and age >= oldest)
+    oldest, least = _seconds(said.get(b"max-age")), _seconds(said.get(b"min-fresh"))
+    return b"no-cache" in said or (oldest is not None and age >= oldest) or (least is not None and left < least)
 
 
-def without_framing(fields: Fields) -> Fields:
-    """What is kept of the fields of an answer: not its age, nor what other caches said."""
-    return tuple(field for field in fields if field[0] not in _NOT_KEPT)
+def without_framing(fields: Fields, *, cookies: bool = True) -> Fields:
+    """What is kept of the fields of an answer: not its age, nor what other caches said, nor `cookies` if those go."""
+    left_out = _NOT_KEPT if cookies else _NOT_KEPT | {b"set-cookie"}
+    return tuple(field for field in fields if field[0] not in left_out)
 
 
 _NOT_KEPT = frozenset({b"age", b"cache-status", b"cache-tag", b"surrogate-key"})

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NONE: frozenset[bytes] = frozenset()
 VARIANTS = 16
 """Of one URL; the oldest goes."""
 _BUSY_SECONDS = 5.0
@@ -79,16 +80,18 @@ class Entry:
     Attributes:
         url, variant: what it is the answer to.
         facts, body: the answer.
+        marks: names of any kind under which a MemoryStore drops it.
         response: as it is sent at the moment, until `fresh_until`.
     """
 
-    __slots__ = ("body", "facts", "fresh_until", "response", "url", "used", "variant")
+    __slots__ = ("body", "facts", "fresh_until", "marks", "response", "url", "used", "variant")
 
-    def __init__(self, url: bytes, variant: bytes, facts: Facts, body: bytes) -> None:
+    def __init__(self, url: bytes, variant: bytes, facts: Facts, body: bytes, marks: frozenset[bytes] = _NONE) -> None:
         self.url = url
         self.variant = variant
         self.facts = facts
         self.body = body
+        self.marks = marks
         self.response: Response | None = None
         self.fresh_until = 0.0
         self.used = False
@@ -113,6 +116,7 @@ class MemoryStore:
         self.used_bytes = 0
         self._entries: OrderedDict[tuple[bytes, bytes], Entry] = OrderedDict()
         self._urls: dict[bytes, dict[bytes, Entry]] = {}
+        self._marks: dict[bytes, set[Entry]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -142,20 +146,15 @@ class MemoryStore:
             variants = self._urls.setdefault(entry.url, {})
         variants[entry.variant] = entry
         self._entries[entry.url, entry.variant] = entry
+        for mark in entry.marks:
+            self._marks.setdefault(mark, set()).add(entry)
         self.used_bytes += cost
         while self.used_bytes > self.maximum_bytes:
             self._drop(next(iter(self._entries.values())))
 
-    def purge(self, url: bytes) -> int:
-        """Forget all answers of `url`; how many those were."""
-        found = list(self._urls.get(url, {}).values())
-        for entry in found:
-            self._drop(entry)
-        return len(found)
-
-    def purge_tag(self, tag: bytes) -> int:
-        """Forget all answers with `tag`."""
-        found = [entry for entry in self._entries.values() if tag in entry.facts.tags]
+    def purge(self, mark: bytes) -> int:
+        """Forget all answers with `mark`; how many those were."""
+        found = list(self._marks.get(mark, ()))
         for entry in found:
             self._drop(entry)
         return len(found)
@@ -171,6 +170,11 @@ class MemoryStore:
         del variants[entry.variant]
         if not variants:
             del self._urls[entry.url]
+        for mark in entry.marks:
+            marked = self._marks[mark]
+            marked.discard(entry)
+            if not marked:
+                del self._marks[mark]
         self.used_bytes -= entry.cost_bytes
         entry.fresh_until = 0.0  # whoever still holds it asks anew
 

@@ -15,12 +15,13 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from securelight.pipeline.purge_board import PurgeBoard
+
 _R = TypeVar("_R")
 
 SLOT_BYTES: Final = 32_768
 """The longest report. What there is most of in it (faults, upstreams) is bounded below that."""
 _HEAD = struct.Struct("<II")
-_NUMBER = struct.Struct("<Q")
 _READ_ATTEMPTS = 5
 SECONDS_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the classes in which durations are counted; one more class has none."""
@@ -143,25 +144,17 @@ class Scoreboard:
         slot: this process's own; -1 for none.
         wanted: something shows the status, so reports are worth writing.
         draining: this process takes no more connections.
+        purges: what workers tell each other to forget; a row is that of the slot with its number.
     """
 
     def __init__(self, slots: int) -> None:
-        self._memory = mmap.mmap(-1, (slots + 1) * SLOT_BYTES + _NUMBER.size)
+        self._memory = mmap.mmap(-1, (slots + 1) * SLOT_BYTES)
         self._free = list(range(slots, 0, -1))
         self._slots = slots + 1
         self.slot = -1
         self.wanted = False
         self.draining = False
-
-    @property
-    def purges(self) -> int:
-        """A number that changes when some worker has purged something that others may have in memory."""
-        number: int = _NUMBER.unpack_from(self._memory, self._slots * SLOT_BYTES)[0]
-        return number
-
-    def purged(self) -> None:
-        """Let the others know. Two at the same moment may count as one, which tells them as much."""
-        _NUMBER.pack_into(self._memory, self._slots * SLOT_BYTES, self.purges + 1)
+        self.purges = PurgeBoard(slots)
 
     def claim(self) -> int:
         """A free slot for a worker, in the supervisor; -1 if there is none."""

@@ -28,9 +28,6 @@ from securelight.files.cache_rules import (
     without_framing,
 )
 from securelight.files.cache_store import DiskStore, Entry, Facts as EntryFacts, MemoryStore
-from securelight.files.etag import is_listed
-from securelight.files.preconditions import CONDITIONAL_NAMES
-from securelight.model.dates import parse_http_date
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.headers import Headers
 from securelight.model.request import Facts
@@ -38,13 +35,13 @@ from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import Deferred, Responded
 from securelight.pipeline.status_report import only_for
+from securelight.stages.cache_answers import changed_urls, conditioned, renewed_fields, url_of, with_conditions
+from securelight.stages.cache_purging import Purging, marks_of
 from securelight.stages.cache_recorder import Nobody, Recorder
 from securelight.stages.cache_settings import CacheConfig, check
-from securelight.upstream.single_flight import Flight, Flights
+from securelight.upstream.single_flight import Flight, Flights, to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from securelight.model.headers import Fields
     from securelight.model.request import Request
     from securelight.pipeline.exchange import Exchange
@@ -52,7 +49,8 @@ if TYPE_CHECKING:
 
 _READ = frozenset({"GET", "HEAD"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_RANGES = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since"})
+_FOR_THE_ORIGIN = frozenset({b"if-match", b"if-unmodified-since"})
+"""Conditions that a cache must not answer (RFC 9111, section 4.3.2)."""
 _ASKS = frozenset({b"cache-control", b"pragma"})
 _FAILURES = frozenset({500, 502, 503, 504})
 _AGE_SECONDS = 1.0
@@ -69,7 +67,6 @@ class Cache:
 
     def __init__(self, settings: CacheConfig, context: BuildContext) -> None:
         self._settings = settings
-        self._board = context.scoreboard
         self._events = context.events
         self._in_thread = context.in_thread
         self._memory = MemoryStore(settings.memory_bytes)
@@ -83,8 +80,10 @@ class Cache:
         context.services.append(self._flights)
         self._passes: OrderedDict[bytes, float] = OrderedDict()
         self._repeatable = context.repeatable
-        self._purges = self._board.purges
+        self._purging = Purging(self._memory, self._disk, context.scoreboard, context.in_thread)
         self._look_at = 0.0
+        self._told = frozenset(settings.anyway)
+        self._personal = PERSONAL - {b"cookie"} if "cookie" in settings.anyway else PERSONAL
         self._may_purge = only_for(settings.purge) if settings.purge else None
         self._inner: Handler = _nothing
 
@@ -98,17 +97,15 @@ class Cache:
         now = monotonic()
         if now >= self._look_at:
             self._look_at = now + _AGE_SECONDS
-            if self._board.purges != self._purges:
-                self._purges = self._board.purges
-                self._memory.clear()
-        if request.method == "CONNECT" or b"upgrade" in request.headers:
-            return self._inner(request, facts)
-        url = b"%b %b %b" % (request.scheme.encode(), request.authority.encode(), request.target)
-        if request.method not in _READ:
-            return self._other_method(request, facts, url)
+            self._purging.look()
         headers = request.headers
-        if request.has_body or not headers.isdisjoint(_RANGES):
+        if request.method not in _READ:
+            return self._other_method(request, facts)
+        if b"upgrade" in headers:
+            return self._inner(request, facts)
+        if request.has_body or not headers.isdisjoint(_FOR_THE_ORIGIN):
             return Deferred(lambda exchange: self._pass(exchange, request, facts, b"bypass"))
+        url = url_of(request.scheme, request.authority, request.target)
         entry = self._memory.find(url, headers)
         if entry is not None:
             answer = self._kept(entry, request, facts, now)
@@ -122,14 +119,12 @@ class Cache:
         """The answer that `entry` gives to `request`; None if it has to be fetched."""
         headers = request.headers
         life = entry.facts.life
-        if not life.for_everybody and _is_personal(request, facts):
+        if not life.for_everybody and self._is_personal(request, facts):
             return None
-        if (
-            self._settings.honour_clients
-            and not headers.isdisjoint(_ASKS)
-            and wants_fresh(headers, entry.age(time.time()))
-        ):
-            return None
+        if self._settings.honour_clients and not headers.isdisjoint(_ASKS):
+            age = entry.age(time.time())
+            if wants_fresh(headers, age, life.fresh_seconds - age):
+                return None
         if now >= entry.fresh_until:
             age = entry.age(time.time())
             left = life.fresh_seconds - age
@@ -143,13 +138,14 @@ class Cache:
         if self._repeatable and entry.fresh_until > now:
             facts.basis = entry
         assert entry.response is not None
-        return _conditioned(entry.response, headers)
+        return conditioned(entry.response, request)
 
     def _made(self, entry: Entry, age: int, said: bytes) -> Response:
-        fields = (*entry.facts.fields, (b"age", b"%d" % age))
-        if self._settings.status_field:
-            fields = (*fields, (b"cache-status", b"securelight; " + said))
+        fields = self._with_status((*entry.facts.fields, (b"age", b"%d" % age)), said)
         return Response(entry.facts.status, fields, entry.body, shared=True)
+
+    def _with_status(self, fields: Fields, said: bytes) -> Fields:
+        return (*fields, (b"cache-status", b"securelight; " + said)) if self._settings.status_field else fields
 
     def _refresh(self, entry: Entry, request: Request, facts: Facts) -> None:
         if request.method != "GET":
@@ -179,14 +175,14 @@ class Cache:
         if disk is not None:
             found = await exchange.in_thread(lambda: disk.find(url, request.headers))
             if found is not None:
-                self._memory.put(found)
-                entry = found
-                answer = self._kept(found, request, facts, monotonic())
+                entry = Entry(url, found.variant, found.facts, found.body, marks_of(url, found.facts.tags))
+                self._memory.put(entry)
+                answer = self._kept(entry, request, facts, monotonic())
                 if answer is not None:
                     return answer
-        if request.method == "HEAD":
-            return await self._pass(exchange, request, facts, b"method")
-        alone = _is_personal(request, facts) or self._passes.get(url, 0.0) > monotonic()
+        if request.method == "HEAD" or b"range" in request.headers:
+            return await self._pass(exchange, request, facts, b"method" if request.method == "HEAD" else b"bypass")
+        alone = self._is_personal(request, facts) or self._passes.get(url, 0.0) > monotonic()
         flight = None if alone else self._flights.begin(url)
         try:
             if not alone and flight is None and await self._flights.wait(url, self._settings.wait_seconds):
@@ -201,8 +197,9 @@ class Cache:
     async def _fetch(
         self, exchange: Exchange, request: Request, facts: Facts, url: bytes, stale: Entry | None, flight: Flight | None
     ) -> Response | Rewritten | Responded | None:
-        asked = request if stale is None else _with_conditions(request, stale)
+        asked = request if stale is None else with_conditions(request, stale)
         validates = asked is not request
+        began = monotonic()
         reason = b"uri-miss" if stale is None else b"stale"
 
         async def judge(response: Response) -> tuple[Response | None, bool]:
@@ -221,7 +218,16 @@ class Cache:
                 self._remember_pass(url)
                 self._flights.end(url, flight)
 
-        recorder = Recorder(exchange, asked, judge, self._settings.object_bytes, nobody_need_wait)
+        new: list[Entry] = []
+
+        def keep(head: Response, body: bytes) -> None:
+            entry = self._entry(request, facts, url, head, head.fields, body)
+            if entry is not None and not self._purging.was_forgotten(entry, began):
+                self._memory.put(entry)
+                self._flights.end(url, flight)
+                new.append(entry)
+
+        recorder = Recorder(exchange, asked, judge, self._settings.object_bytes, nobody_need_wait, keep)
         try:
             handled = self._inner(asked, facts)
             facts.basis = None  # the next answer is another one
@@ -232,37 +238,39 @@ class Cache:
             if stale is None or refusal.status not in _FAILURES or not self._may_stand_in(stale):
                 raise
             return self._made(stale, stale.age(time.time()), b"hit; fwd=stale; fwd-status=%d" % refusal.status)
+        finally:
+            for entry in new:
+                await self._save(entry)
         if recorder.withheld is not None and stale is not None:
             return await self._instead(request, facts, stale, recorder.withheld)
-        if recorder.whole and recorder.recorded is not None:
-            entry = self._entry(request, facts, url, recorder.recorded, recorder.recorded.fields, recorder.body)
-            if entry is not None:
-                self._memory.put(entry)
-                self._flights.end(url, flight)
-                await self._save(entry)
         return answer
 
     async def _instead(self, request: Request, facts: Facts, stale: Entry, withheld: Response) -> Response:
         """The kept answer in place of a 304 or a failure."""
         if withheld.status != 304:
             return self._made(stale, stale.age(time.time()), b"hit; fwd=stale; fwd-status=%d" % withheld.status)
-        renewed = {name for name, _ in withheld.fields}
-        fields = (*(one for one in stale.facts.fields if one[0] not in renewed), *without_framing(withheld.fields))
-        renewed_head = Response(stale.facts.status, fields)
-        entry = self._entry(request, facts, stale.url, renewed_head, withheld.fields, stale.body)
+        head = Response(stale.facts.status, renewed_fields(stale, withheld))
+        said = b"hit; fwd=stale; fwd-status=304"
+        entry = self._entry(request, facts, stale.url, head, withheld.fields, stale.body)
         if entry is None:
-            self._memory.purge(stale.url)
-            entry = stale
-        else:
-            self._memory.put(entry)
-            await self._save(entry)
-        answer = self._made(entry, entry.age(time.time()), b"hit; fwd=stale; fwd-status=304")
-        return _conditioned(answer, request.headers)
+            await self._purging.purge(stale.url)
+            return conditioned(Response(head.status, self._with_status(head.fields, said), stale.body), request)
+        self._memory.put(entry)
+        await self._save(entry)
+        return conditioned(self._made(entry, entry.age(time.time()), said), request)
 
     async def _save(self, entry: Entry) -> None:
         disk = self._disk
-        if disk is not None:
+        if disk is None:
+            return
+        began = monotonic()
+
+        async def save() -> None:
             await self._in_thread(lambda: disk.put(entry))
+            if self._purging.was_forgotten(entry, began):
+                await self._in_thread(lambda: disk.purge(entry.url))
+
+        await to_the_end(save)
 
     def _entry(
         self, request: Request, facts: Facts, url: bytes, response: Response, aged: Fields, body: bytes
@@ -275,14 +283,14 @@ class Cache:
             return None
         kept = EntryFacts(
             response.status,
-            without_framing(response.fields),
+            without_framing(response.fields, cookies="set-cookie" not in self._told),
             vary,
             time.time(),
             age_of(Headers(aged)),
             life,
             tags_of(head),
         )
-        return Entry(url, variant_of(vary, request.headers), kept, body)
+        return Entry(url, variant_of(vary, request.headers), kept, body, marks_of(url, kept.tags))
 
     def _life(self, request: Request, facts: Facts, status: int, head: Headers) -> Lifetime | None:
         settings = self._settings
@@ -292,6 +300,7 @@ class Cache:
             head,
             default_seconds=settings.default_seconds,
             default_stale_seconds=settings.stale_if_error_seconds,
+            anyway=self._told,
         )
         return None if life is not None and not life.for_everybody and facts.user is not None else life
 
@@ -307,59 +316,37 @@ class Cache:
     # What goes by the cache.
 
     async def _pass(
-        self, exchange: Exchange, request: Request, facts: Facts, reason: bytes, url: bytes = b""
+        self, exchange: Exchange, request: Request, facts: Facts, reason: bytes, *, changes: bool = False
     ) -> Response | Rewritten | Responded | None:
         async def judge(response: Response) -> tuple[Response | None, bool]:
-            if url and 200 <= response.status < 400:
-                await self._purge(url)
+            if changes and 200 <= response.status < 400:
+                for url in changed_urls(request, response):
+                    await self._purging.purge(url)
             return self._said(response, b"fwd=" + reason), False
 
-        recorder = Recorder(exchange, request, judge, 0, _do_nothing)
+        recorder = Recorder(exchange, request, judge, 0, _do_nothing, _keep_nothing)
         handled = self._inner(request, facts)
         facts.basis = None
         answer = await handled.run(recorder) if isinstance(handled, Deferred) else handled
         return await recorder.take(answer) if isinstance(answer, Response) else answer
 
-    def _other_method(self, request: Request, facts: Facts, url: bytes) -> Deferred:
+    def _other_method(self, request: Request, facts: Facts) -> Response | Deferred:
+        if request.method == "CONNECT" or b"upgrade" in request.headers:
+            return self._inner(request, facts)
         if request.method == "PURGE" and self._may_purge is not None:
             self._may_purge(request, facts)
-            tags = tags_of(request.headers)
-            return Deferred(lambda _exchange: self._purge_all(url, tags))
-        changes = b"" if request.method in _SAFE else url
-        return Deferred(lambda exchange: self._pass(exchange, request, facts, b"method", changes))
+            return Deferred(lambda _exchange: self._purging.answer(request))
+        changes = request.method not in _SAFE
+        return Deferred(lambda exchange: self._pass(exchange, request, facts, b"method", changes=changes))
 
-    async def _purge_all(self, url: bytes, tags: Sequence[bytes]) -> Response:
-        if not tags:
-            count = await self._purge(url)
-        else:
-            count = 0
-            disk = self._disk
-            for tag in tags:
-                found = self._memory.purge_tag(tag)
-                if disk is not None:
-                    found = await self._in_thread(lambda tag=tag: disk.purge_tag(tag))  # type: ignore[misc]  # mypy cannot tell the default's type
-                count += found
-            self._board.purged()
-        return Response(200, ((b"content-type", b"text/plain; charset=utf-8"),), b"%d purged\n" % count)
-
-    async def _purge(self, url: bytes) -> int:
-        """Forget `url` everywhere, for all methods; how many answers there were."""
-        disk = self._disk
-        found = self._memory.purge(url)
-        if disk is not None:
-            found = await self._in_thread(lambda: disk.purge(url))
-        self._board.purged()
-        return found
+    def _is_personal(self, request: Request, facts: Facts) -> bool:
+        return facts.user is not None or not request.headers.isdisjoint(self._personal)
 
     def _said(self, response: Response, said: bytes) -> Response:
         if not self._settings.status_field:
             return response
-        fields = (*response.fields, (b"cache-status", b"securelight; " + said))
+        fields = self._with_status(response.fields, said)
         return Response(response.status, fields, response.body, content_length=response.content_length)
-
-
-def _is_personal(request: Request, facts: Facts) -> bool:
-    return facts.user is not None or not request.headers.isdisjoint(PERSONAL)
 
 
 def _nothing(_request: Request, _facts: Facts) -> Response:
@@ -370,38 +357,8 @@ def _do_nothing() -> None:
     pass
 
 
-def _conditioned(response: Response, headers: Headers) -> Response:
-    """The answer, or the 304 that says that the client has it (RFC 9110, section 13.2.2)."""
-    if response.status != 200 or headers.isdisjoint(CONDITIONAL_NAMES):
-        return response
-    head = Headers(response.fields)
-    etag = head.get(b"etag")
-    if_none_match = headers.get(b"if-none-match")
-    if if_none_match is not None:
-        same = etag is not None and is_listed(if_none_match, etag.removeprefix(b"W/"), weak=True)
-    else:
-        since = parse_http_date(headers.get(b"if-modified-since") or b"")
-        modified = parse_http_date(head.get(b"last-modified") or b"")
-        same = since is not None and modified is not None and modified <= since
-    if not same:
-        return response
-    return Response(304, tuple(field for field in response.fields if not field[0].startswith(b"content-")))
-
-
-def _with_conditions(request: Request, stale: Entry) -> Request:
-    """`request`, asking whether the kept answer is still good; the same object if that has no validator."""
-    head = Headers(stale.facts.fields)
-    etag, modified = head.get(b"etag"), head.get(b"last-modified")
-    if etag is None and modified is None:
-        return request
-    asked = request.again(request.stream_id, request.peer)
-    fields = [field for field in request.headers.fields if field[0] not in CONDITIONAL_NAMES]
-    if etag is not None:
-        fields.append((b"if-none-match", etag))
-    if modified is not None:
-        fields.append((b"if-modified-since", modified))
-    asked.headers = Headers(fields)
-    return asked
+def _keep_nothing(_head: Response, _body: bytes) -> None:
+    pass
 
 
 def build(settings: CacheConfig, context: BuildContext) -> None:

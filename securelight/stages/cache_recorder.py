@@ -33,11 +33,11 @@ class Recorder:
             and whether its body is worth recording.
         maximum_bytes: of the body; a longer one is not recorded.
         too_long: called when that is so.
+        kept: called once the body was recorded to its end, before the client has all of it: one that leaves then does
+            not take the answer from the others.
 
     Attributes:
         withheld: the head that was not passed on.
-        recorded: the head whose body is being recorded, or was.
-        whole: the body was recorded to its end.
     """
 
     def __init__(
@@ -47,23 +47,19 @@ class Recorder:
         judge: Callable[[Response], Awaitable[tuple[Response | None, bool]]],
         maximum_bytes: int,
         too_long: Callable[[], None],
+        kept: Callable[[Response, bytes], None],
     ) -> None:
         self.request = request
         self.facts: Facts = exchange.facts
         self.withheld: Response | None = None
-        self.recorded: Response | None = None
-        self.whole = False
+        self._recorded: Response | None = None
         self._exchange = exchange
         self._judge = judge
         self._maximum_bytes = maximum_bytes
         self._too_long = too_long
+        self._kept = kept
         self._pieces: list[bytes] = []
         self._bytes = 0
-
-    @property
-    def body(self) -> bytes:
-        """What was recorded."""
-        return b"".join(self._pieces)
 
     async def take(self, response: Response) -> Response | None:
         """The answer to pass on in place of `response`, which the handler has whole; None if it is withheld."""
@@ -75,7 +71,7 @@ class Recorder:
         body = response.body
         if record and isinstance(body, bytes) and len(body) <= self._maximum_bytes:
             if len(body) == (response.content_length or 0):
-                self.recorded, self.whole, self._pieces = response, True, [body]
+                self._kept(response, body)
         elif isinstance(body, AsyncBody) and not isinstance(body, PushedBody):
             passed.body = body
         return passed
@@ -93,7 +89,7 @@ class Recorder:
             self.withheld = response
             return
         if record and (response.content_length or 0) <= self._maximum_bytes:
-            self.recorded = response
+            self._recorded = response
         elif record:
             self._too_long()
         await self._exchange.begin(passed)
@@ -102,10 +98,10 @@ class Recorder:
         """See pipeline.exchange.Exchange."""
         if self.withheld is not None:
             return
-        if self.recorded is not None:
+        if self._recorded is not None:
             self._bytes += len(data)
             if self._bytes > self._maximum_bytes:
-                self.recorded = None
+                self._recorded = None
                 self._pieces.clear()
                 self._too_long()
             else:
@@ -116,9 +112,9 @@ class Recorder:
         """See pipeline.exchange.Exchange."""
         if self.withheld is not None:
             return
-        recorded = self.recorded
-        if recorded is not None:
-            self.whole = not trailers and recorded.content_length in (None, self._bytes)
+        recorded = self._recorded
+        if recorded is not None and not trailers and recorded.content_length in (None, self._bytes):
+            self._kept(recorded, b"".join(self._pieces))
         await self._exchange.end(trailers)
 
     async def receive(self) -> bytes:

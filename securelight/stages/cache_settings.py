@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -36,6 +36,9 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Clients may ask for a new answer (`Cache-Control: no-cache`, `max-age=0`)."""
     status_field: bool = True
     """Say in Cache-Status where an answer came from."""
+    anyway: tuple[Literal["private", "set-cookie", "cookie"], ...] = ()
+    """What is otherwise never kept: answers that say `private`; answers that set a cookie (kept without it); answers to
+    requests with a cookie. Right only where the application gives everybody the same."""
     purge: tuple[str, ...] = ()
     """Addresses and networks that may send PURGE; none by default."""
 

@@ -85,3 +85,9 @@ class Flights:
 async def for_ever() -> None:
     """Return never."""
     await trio.sleep_forever()
+
+
+async def to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`, which must be short, even if who wanted it has left meanwhile."""
+    with trio.CancelScope(shield=True):
+        await work()
