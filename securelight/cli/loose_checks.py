@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from securelight.config.faults import printable, quoted
 from securelight.model.errors import ConfigError
 from securelight.server.confinement import plan
+from securelight.stages.digest_auth import DigestAuthConfig, warnings as digest_auth_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ def loose_warnings(config: Config, place: Callable[..., str]) -> list[ConfigErro
         config: what of it is good.
         place: where a key of `[server]` was set.
     """
-    return [*_process_warnings(config, place), *_file_warnings(config, place), *_key_warnings(config)]
+    found = [*_process_warnings(config, place), *_file_warnings(config, place), *_key_warnings(config)]
+    return [*found, *_password_warnings(config)]
 
 
 def _process_warnings(config: Config, place: Callable[..., str]) -> Iterator[ConfigError]:
@@ -108,6 +110,14 @@ def _key_warnings(config: Config) -> Iterator[ConfigError]:
             if owner is not None and _owner(key) == owner:
                 what = f"{_shown(key)} belongs to {quoted(config.server.user)}, so whoever takes over a worker can read"
                 yield ConfigError(where, f"{what} it; run: chown root {_shown(key)}")
+
+
+def _password_warnings(config: Config) -> Iterator[ConfigError]:
+    for site in config.sites:
+        for route in site.routes:
+            for item in route.features:
+                if isinstance(item.settings, DigestAuthConfig):
+                    yield from (ConfigError(item.where, what) for what in digest_auth_warnings(item.settings))
 
 
 def _served(name: str, settings: Any, base: Path) -> Iterator[Path]:

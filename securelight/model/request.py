@@ -171,11 +171,15 @@ class Facts:
         refusal: why the server itself answered with an error; None for the answer of a handler.
         basis: what the answer rests on, if it depends on nothing else but the head: while that is believed, the same
             head gets the same answer, and neither stages, handler nor filters are asked again.
+        proof: what a stage that takes each proof once has taken of this request, should it see it again after a
+            rewrite; not there otherwise.
     """
 
     __slots__ = (
-        "basis", "captures", "certificate", "client_address", "error_id", "refusal", "route_path", "user", "variables",
+        "basis", "captures", "certificate", "client_address", "error_id", "proof", "refusal", "route_path", "user",
+        "variables",
     )  # fmt: skip
+    proof: tuple[str, str]
 
     def __init__(self, client_address: str) -> None:
         self.client_address = client_address

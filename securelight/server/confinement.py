@@ -36,7 +36,7 @@ _OPENS_NOTHING: Final = frozenset(
     | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
-_READS: Final = frozenset({"static_file", "directory_listing", "basic_auth"})
+_READS: Final = frozenset({"static_file", "directory_listing", "basic_auth", "digest_auth"})
 _CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer", "forward_auth"})
 _RUNS_CODE: Final = frozenset({"asgi", "wsgi", "cgi"})
 _WRITES: Final = frozenset({"compress", "cache"})
@@ -167,7 +167,7 @@ def _read_by(name: str, settings: Any) -> Iterator[str]:
     for key in ("root", "app_directory"):
         if path := getattr(settings, key, ""):
             yield path
-    if name == "basic_auth":
+    if name in ("basic_auth", "digest_auth"):
         yield settings.file
     sendfile = getattr(settings, "sendfile", None)
     if sendfile is not None:

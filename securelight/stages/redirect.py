@@ -15,7 +15,7 @@ from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names
 from securelight.pipeline.template import is_constant, url_template
-from securelight.stages.rules import head_only, refuse_faults, target_faults, test_of, when_faults
+from securelight.stages.rules import head_only, refuse_faults, target_rule_faults, test_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,14 +47,12 @@ class RedirectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def check(settings: RedirectConfig, _base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
-    faults: list[str] = []
-    for number, rule in enumerate(settings.rule):
-        key = f"rule[{number}]"
-        faults += [*when_faults(rule.when, key), *target_faults(rule.to, rule.when, key, absolute=True)]
-        if rule.when is None and number != len(settings.rule) - 1:
-            faults.append(f"{key} has no condition, so that the rules after it are never reached; make it the last")
-        if rule.when is None and rule.to.startswith(("/", "{path}")):
-            faults.append(f"{key} sends everybody to this site again, for ever; add a condition")
+    faults = target_rule_faults(settings.rule, absolute=True)
+    faults += [
+        f"rule[{number}] sends everybody to this site again, for ever; add a condition"
+        for number, rule in enumerate(settings.rule)
+        if rule.when is None and rule.to.startswith(("/", "{path}"))
+    ]
     return faults
 
 

@@ -24,13 +24,13 @@ from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names
 from securelight.pipeline.stage import Rewritten
 from securelight.pipeline.template import url_template
-from securelight.stages.rules import head_only, refuse_faults, target_faults, test_of, when_faults
+from securelight.stages.rules import head_only, refuse_faults, target_rule_faults, test_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from securelight.model.request import Facts
+    from securelight.model.request import Facts, Peer
     from securelight.pipeline.stage import Stage
 
 
@@ -52,21 +52,40 @@ class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RewrittenRequest(Request):
-    """A request that a rule has made, and knows by which."""
+    """A request that rules have made.
 
-    __slots__ = ("rules",)
+    Attributes:
+        rules: by which; each is used once.
+        first: the target that the client asked for.
+    """
+
+    __slots__ = ("first", "rules")
+    first: bytes
     rules: frozenset[str]
+
+    def again(self, stream_id: int, peer: Peer) -> RewrittenRequest:
+        """See Request.again; what later stages change of it is still a request that these rules have made."""
+        copy = _copy(self)
+        copy.stream_id, copy.peer = stream_id, peer
+        copy.rules, copy.first = self.rules, self.first
+        return copy
+
+
+def _copy(request: Request) -> RewrittenRequest:
+    copy = RewrittenRequest.__new__(RewrittenRequest)
+    for slot in Request.__slots__:
+        setattr(copy, slot, getattr(request, slot))
+    return copy
+
+
+def first_target(request: Request) -> bytes:
+    """The target that the client asked for, whatever rules have made of it."""
+    return request.first if isinstance(request, RewrittenRequest) else request.target
 
 
 def check(settings: RewriteConfig, _base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
-    faults: list[str] = []
-    for number, rule in enumerate(settings.rule):
-        key = f"rule[{number}]"
-        faults += [*when_faults(rule.when, key), *target_faults(rule.to, rule.when, key, absolute=False)]
-        if rule.when is None and number != len(settings.rule) - 1:
-            faults.append(f"{key} has no condition, so that the rules after it are never reached; make it the last")
-    return faults
+    return target_rule_faults(settings.rule, absolute=False)
 
 
 def build(settings: RewriteConfig, context: BuildContext) -> Stage:
@@ -107,11 +126,10 @@ def _change(rule: RewriteRule, name: str) -> Callable[[Request, Facts], Rewritte
         path, query = parse_target(target)
         if path == request.path and query == request.query:
             return None
-        rewritten = RewrittenRequest.__new__(RewrittenRequest)
-        for slot in Request.__slots__:
-            setattr(rewritten, slot, getattr(request, slot))
+        rewritten = _copy(request)
         rewritten.path, rewritten.query, rewritten.target = path, query, target
         rewritten.rules = rules | {name}
+        rewritten.first = first_target(request)
         return Rewritten(rewritten, name)
 
     return change

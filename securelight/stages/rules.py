@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from securelight.config.conditions import Condition, condition_faults
 from securelight.model.errors import ConfigError
@@ -22,8 +22,32 @@ def when_faults(when: Condition | None, key: str) -> list[str]:
     return [] if when is None else condition_faults(when, f"{key}.when" if key else "when")
 
 
-def target_faults(to: str, when: Condition | None, key: str, *, absolute: bool) -> list[str]:
-    """What is wrong with `to`, the template of a path, or where `absolute` of a URL."""
+class TargetRule(Protocol):
+    """A rule that leads elsewhere: a condition, and the template of a path or URL."""
+
+    @property
+    def to(self) -> str: ...  # noqa: D102 - as the class says
+    @property
+    def when(self) -> Condition | None: ...  # noqa: D102 - as the class says
+
+
+def target_rule_faults(rules: Sequence[TargetRule], *, absolute: bool) -> list[str]:
+    """What is wrong with the rules of a table `rule`, the first of which that fits decides.
+
+    Args:
+        rules: in their order.
+        absolute: whether they may lead to a URL, and not only to a path.
+    """
+    faults: list[str] = []
+    for number, rule in enumerate(rules):
+        key = f"rule[{number}]"
+        faults += [*when_faults(rule.when, key), *_target_faults(rule.to, rule.when, key, absolute=absolute)]
+        if rule.when is None and number != len(rules) - 1:
+            faults.append(f"{key} has no condition, so that the rules after it are never reached; make it the last")
+    return faults
+
+
+def _target_faults(to: str, when: Condition | None, key: str, *, absolute: bool) -> list[str]:
     faults = [f"{key}.to: {fault}" for fault in template_faults(to, captured_names(when))]
     begins = ("/", "{path}", "https://", "http://") if absolute else ("/", "{path}")
     if not to.startswith(begins):

@@ -115,3 +115,14 @@ class TestLoose:
         assert check().stderr == ""
         os.chown("certs/server.key", pwd.getpwnam("nobody").pw_uid, -1)
         assert 'belongs to "nobody", so whoever takes over a worker can read it' in check().stderr
+
+    def test_passwords_of_digest_and_their_hashes(self) -> None:
+        Path("users").write_text(f"alice:club:{'0' * 32}\n")
+        Path("users").chmod(0o600)
+        change(
+            'root = "public"', 'root = "public"\ndigest_auth = { file = "users", realm = "club", algorithm = "MD5" }'
+        )
+        result = check()
+        assert result.exit_code == 0, result.output
+        assert "basic_auth is better" in result.stderr
+        assert "algorithm MD5 is broken" in result.stderr

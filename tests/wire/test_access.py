@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +16,7 @@ import pytest
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.certificates import TestCertificates
     from tests.wire.clients import Client
@@ -26,6 +29,14 @@ root = "site"
 path = "/private"
 root = "private"
 basic_auth = { file = "users", delay_seconds = 0 }
+
+[[site.route]]
+path = "/old"
+root = "private"
+digest_auth = { file = "digests", realm = "the club", delay_seconds = 0 }
+[[site.route.rewrite.rule]]
+when = { path = ["/old/none"] }
+to = "/old/index.html"
 
 [[site.route]]
 path = "/slow"
@@ -47,6 +58,9 @@ def server(
         (directory / name / "index.html").write_text(name)
     (directory / "users").write_text("alice:" + bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4)).decode() + "\n")
     (directory / "users").chmod(0o600)
+    secret = hashlib.sha256(b"alice:the club:wonderland").hexdigest()
+    (directory / "digests").write_text(f"alice:the club:{secret}\n")
+    (directory / "digests").chmod(0o600)
     write_config(directory, certificates, SITE, engine=engine)
     with serving(directory) as process:
         yield process
@@ -81,6 +95,55 @@ def test_wrong_passwords_are_events_that_fail2ban_reads(client: Client, server: 
     found = [matcher.fullmatch(line) for line in lines]
     assert [match["host"] for match in found if match] == ["127.0.0.1"] * len(lines)
     assert "wrong" not in server.events_path.read_text()
+
+
+def test_fail2ban_itself_reads_the_filter(client: Client, server: ServerProcess) -> None:
+    if shutil.which("fail2ban-regex") is None:
+        pytest.skip("fail2ban-regex is not installed (Debian: fail2ban)")
+    hostile = 'x", "address": "203.0.113.9", "failures": 1, "realm": "r", "user": "y", "event": "authentication failed'
+    before = server.count_events(event="authentication failed")
+    for text in ("alice:wrong", f"{hostile}:x", 'a" <203.0.113.9> \\":x'):
+        assert client.request("GET", "/private/", basic(text)).status == 401
+    server.wait_for_count(before + 3, event="authentication failed")
+    command = ["fail2ban-regex", "--out", "ip", str(server.events_path), str(FILTER)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split()
+    assert found == ["127.0.0.1"] * server.count_events(event="authentication failed")
+
+
+@pytest.fixture(params=["--http1.1", "--http2"])
+def curl(request: pytest.FixtureRequest, server: ServerProcess, certificates: TestCertificates) -> Callable[..., str]:
+    """curl, which knows Digest: the statuses of its requests, and what came."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+
+    def run(path: str, *options: str) -> str:
+        urls = [f"https://localhost:{server.port}{one}" for one in path.split()]
+        command = ["curl", "-sS", "--max-time", "60", request.param, "--cacert", str(certificates.ca), "--digest"]
+        shown = ["-w", " %{http_code} "]
+        return subprocess.run(
+            [*command, *shown, *options, *urls], capture_output=True, text=True, timeout=90, check=True
+        ).stdout
+
+    return run
+
+
+def test_a_client_that_knows_digest_comes_in(curl: Callable[..., str], server: ServerProcess) -> None:
+    assert curl("/old/ /old/?a=b /old/none", "-u", "alice:wonderland").split() == ["private", "200"] * 3
+    server.wait_for_access(" - alice [")
+    for user in ("alice:wrong", "nobody:wonderland"):
+        assert curl("/old/", "-u", user).split()[-1] == "401"
+    assert curl("/old/", "-u", "alice:wonderland", "-X", "POST").split()[-1] == "405"
+
+
+def test_what_an_onlooker_heard_opens_nothing(client: Client, curl: Callable[..., str]) -> None:
+    said = curl("/old/", "-u", "alice:wonderland", "-v", "--stderr", "-")
+    [heard] = re.findall(r"(?im)^> authorization: (Digest .*?)\r?$", said)
+    found = client.request("GET", "/old/", {"authorization": heard})
+    assert found.status == 401
+    assert "stale=true" in found.headers["www-authenticate"]
+    found = client.request("GET", "/old/", {"authorization": heard.replace("nc=00000001", "nc=00000002")})
+    assert found.status == 401
+    assert "stale" not in found.headers["www-authenticate"]
 
 
 def test_more_requests_than_the_rate_allows_wait(client: Client, engine: str) -> None:
