@@ -1,0 +1,1 @@
+"""The public HTTP cache tests (cache-tests.fyi) before our cache and before others."""
