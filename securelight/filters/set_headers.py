@@ -15,6 +15,7 @@ from securelight.model.errors import ConfigError
 from securelight.model.field_syntax import field_fault, name_fault
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names, depends_on_head_only
+from securelight.pipeline.rule_index import rules_for
 from securelight.pipeline.template import field_template, is_constant, template_faults
 
 if TYPE_CHECKING:
@@ -84,13 +85,14 @@ def build(settings: SetHeadersConfig, context: BuildContext) -> Filter:
         raise ConfigError(context.where, "; ".join(faults))
     change = _constant(settings)
     rules = tuple(_compiled(rule, f"rule[{number}].when", context) for number, rule in enumerate(settings.rule))
+    candidates = rules_for([rule.when for rule in settings.rule], rules, context)
 
     def set_headers(_request: Request, _facts: Facts, response: Response) -> Response:
         return change.apply(response)
 
     def set_headers_by_rules(request: Request, facts: Facts, response: Response) -> Response:
         response = change.apply(response)
-        for test, apply in rules:
+        for test, apply in candidates(request.path):
             if test is None or test(request, facts):
                 response = apply(request, facts, response)
         return response

@@ -15,6 +15,7 @@ from securelight.model.errors import Refusal
 from securelight.model.forwarded import parse_networks
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import address_test
+from securelight.pipeline.rule_index import rules_for
 from securelight.stages.rules import head_only, refuse_faults, test_of, when_faults
 
 if TYPE_CHECKING:
@@ -71,13 +72,14 @@ def build(settings: AccessConfig, context: BuildContext) -> Stage:
         (test_of(rule.when, f"rule[{number}]", context), rule.action == "allow")
         for number, rule in enumerate(settings.rule)
     )
+    candidates = rules_for([rule.when for rule in settings.rule], rules, context)
     denied = address_test(parse_networks(settings.deny))
     allowed = address_test(parse_networks(settings.allow)) if settings.allow else None
     status = settings.status
     public = "You may not see this." if status == 403 else ""
 
     def may_enter(request: Request, facts: Facts) -> bool:
-        for test, allow in rules:
+        for test, allow in candidates(request.path):
             if test(request, facts):
                 return allow
         address = facts.client_address

@@ -14,6 +14,7 @@ from securelight.config.conditions import Condition
 from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names
+from securelight.pipeline.rule_index import rules_for
 from securelight.pipeline.template import is_constant, url_template
 from securelight.stages.rules import head_only, refuse_faults, target_rule_faults, test_of
 
@@ -65,9 +66,10 @@ def build(settings: RedirectConfig, context: BuildContext) -> Stage:
     rules = tuple(
         (test_of(rule.when, f"rule[{number}]", context), _answer(rule)) for number, rule in enumerate(settings.rule)
     )
+    candidates = rules_for([rule.when for rule in settings.rule], rules, context)
 
     def redirect(request: Request, facts: Facts) -> Response | None:
-        for test, answer in rules:
+        for test, answer in candidates(request.path):
             if test(request, facts):
                 return answer(request, facts)
         return None

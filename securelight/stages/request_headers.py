@@ -14,6 +14,7 @@ from securelight.model.field_syntax import field_fault, name_fault
 from securelight.model.headers import Headers
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names
+from securelight.pipeline.rule_index import rules_for
 from securelight.pipeline.stage import Rewritten
 from securelight.pipeline.template import field_template, template_faults
 from securelight.stages.rules import head_only, refuse_faults, test_of, when_faults
@@ -83,11 +84,12 @@ def build(settings: RequestHeadersConfig, context: BuildContext) -> Stage:
     """
     refuse_faults(check(settings, context.base), context)
     rules = tuple((test_of(rule.when, key, context), _change(rule)) for key, rule in _rules(settings))
+    candidates = rules_for([rule.when for _, rule in _rules(settings)], rules, context)
     where = context.where
 
     def request_headers(request: Request, facts: Facts) -> Rewritten | None:
         before = request
-        for test, change in rules:
+        for test, change in candidates(request.path):
             if test(request, facts):
                 request = change(request, facts)
         return None if request is before else Rewritten(request, where, restart=False)

@@ -22,6 +22,7 @@ from securelight.model.request import Request
 from securelight.model.uri import parse_target
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.conditions import captured_names
+from securelight.pipeline.rule_index import rules_for
 from securelight.pipeline.stage import Rewritten
 from securelight.pipeline.template import url_template
 from securelight.stages.rules import head_only, refuse_faults, target_rule_faults, test_of
@@ -98,9 +99,10 @@ def build(settings: RewriteConfig, context: BuildContext) -> Stage:
         (test_of(rule.when, f"rule[{number}]", context), _change(rule, f"{context.where}.rule[{number}]"))
         for number, rule in enumerate(settings.rule)
     )
+    candidates = rules_for([rule.when for rule in settings.rule], rules, context)
 
     def rewrite(request: Request, facts: Facts) -> Rewritten | None:
-        for test, change in rules:
+        for test, change in candidates(request.path):
             if test(request, facts):
                 rewritten = change(request, facts)
                 if rewritten is not None:
