@@ -89,18 +89,19 @@ def glob_test(patterns: Sequence[str]) -> TextTest:
     """Whether a text fits one of `patterns`, in which `*` stands for any characters. Takes linear time."""
     exact = frozenset(pattern for pattern in patterns if "*" not in pattern)
     starts = tuple(pattern[:-1] for pattern in patterns if pattern.find("*") == len(pattern) - 1)
-    others = tuple(tuple(p.split("*")) for p in patterns if "*" in p and p.find("*") != len(p) - 1)
+    ends = tuple(pattern[1:] for pattern in patterns if pattern.rfind("*") == 0 and pattern != "*")
+    others = tuple(tuple(p.split("*")) for p in patterns if p.rfind("*") > 0 and p.find("*") != len(p) - 1)
 
     def fits(text: str) -> bool:
-        if text in exact or (starts and text.startswith(starts)):
+        if text in exact or (starts and text.startswith(starts)) or (ends and text.endswith(ends)):
             return True
         return any(_fits_parts(text, parts) for parts in others)
 
     if "" in starts:
         return lambda _text: True
-    if not starts and not others:
+    if not starts and not ends and not others:
         return exact.__contains__
-    if not exact and not others:
+    if not exact and not ends and not others:
         return lambda text: text.startswith(starts)
     return fits
 
@@ -221,6 +222,9 @@ def _path(patterns: Sequence[str]) -> Test:
     if len(patterns) == 1 and patterns[0].find("*") == len(patterns[0]) - 1:
         start = patterns[0][:-1]
         return lambda request, _facts: request.path.startswith(start)
+    if len(patterns) == 1 and patterns[0].rfind("*") == 0:
+        end = patterns[0][1:]
+        return lambda request, _facts: request.path.endswith(end)
     fits = glob_test(patterns)
     return lambda request, _facts: fits(request.path)
 
