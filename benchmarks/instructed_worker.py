@@ -54,7 +54,7 @@ def main() -> None:
     generation = prepare(config, FEATURES, BoundSockets({}))
     ours, theirs = channel.make_pair()
     task = WorkerTask(
-        config, FEATURES, generation.listens, generation.identities, generation.log_descriptor, theirs, number=1
+        config, FEATURES, generation.listens, generation.identities, generation.logs, theirs, number=1
     )
     gc.collect()
     gc.freeze()  # as before the fork

@@ -31,6 +31,7 @@ from securelight.stages import (
     digest_auth,
     early_hints,
     forward_auth,
+    log,
     maintenance,
     rate_limit,
     redirect,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 FEATURES: Final[tuple[Feature, ...]] = (
     # Stages: who is turned away comes before what is asked for is looked at.
+    log.FEATURE,
     maintenance.FEATURE,
     access.FEATURE,
     rate_limit.FEATURE,

@@ -16,14 +16,14 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import click
 
 from securelight import __version__
 from securelight.cli.watch_files import reloading
+from securelight.config.log_settings import AccessLogConfig
 from securelight.config.schema import (
-    AccessLogConfig,
     CertificateFiles,
     Config,
     Engine,
@@ -115,7 +115,7 @@ def command(
                 workers=workers,
                 engine=cast(Engine, engine),
                 access_log=AccessLogConfig(
-                    format="off" if access_log == "off" else cast(Literal["combined", "json"], log_format),
+                    format="off" if access_log == "off" else log_format,
                     file=access_log if access_log != "off" else "-",
                 ),
             ),

@@ -16,10 +16,11 @@ from securelight.config.convert import Converter, hints_of
 from securelight.config.environment import apply_environment, place_of
 from securelight.config.explain import is_finite
 from securelight.config.faults import ConfigFaults, Faults, Where, quoted
+from securelight.config.log_settings import AccessLogConfig
+from securelight.config.logs import option_faults
 from securelight.config.read import read_documents
 from securelight.config.schema import (
     SHORTHANDS,
-    AccessLogConfig,
     CertificateFiles,
     Config,
     ListenConfig,
@@ -119,6 +120,8 @@ class _Loader:
         table = apply_environment(written, self._environment, self._converter)
         server = self._converter.table(table, ServerConfig, where)
         self._check_limits(table.get("limits"), where)
+        for key, what in option_faults(server.access_log) if server is not None else ():
+            self.faults.add(place_of(("access_log", key), self._environment, where), what)
         return ServerConfig() if server is None else _with_absolute_paths(server, first.base)
 
     def _check_limits(self, table: object, where: Where) -> None:

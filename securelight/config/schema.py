@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 import msgspec
 
 from securelight.config.conditions import Condition
+from securelight.config.log_settings import AccessLogConfig
 from securelight.config.tcp import TcpConfig
 from securelight.model.limits import Limits
 
@@ -74,13 +75,6 @@ class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses and networks of balancers in front of us, whose connections begin with a PROXY protocol header that
     says who the client is. From others, such a header is refused."""
     backlog: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
-
-
-class AccessLogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[server.access_log]`: `file = "-"` is standard output; format `off` writes nothing."""
-
-    format: Literal["combined", "json", "off"] = "combined"
-    file: FilePath = "-"
 
 
 class SandboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -169,6 +169,7 @@ class Facts:
         variables: what an authorizer has found out, for applications that are told variables.
         error_id: the id under which our own failure was logged, empty if all went well.
         refusal: why the server itself answered with an error; None for the answer of a handler.
+        log: the place of the settings of the access log that it belongs to; empty for the server's own.
         basis: what the answer rests on, if it depends on nothing else but the head: while that is believed, the same
             head gets the same answer, and neither stages, handler nor filters are asked again.
         proof: what a stage that takes each proof once has taken of this request, should it see it again after a
@@ -176,8 +177,8 @@ class Facts:
     """
 
     __slots__ = (
-        "basis", "captures", "certificate", "client_address", "error_id", "proof", "refusal", "route_path", "user",
-        "variables",
+        "basis", "captures", "certificate", "client_address", "error_id", "log", "proof", "refusal", "route_path",
+        "user", "variables",
     )  # fmt: skip
     proof: tuple[str, str]
 
@@ -190,4 +191,5 @@ class Facts:
         self.route_path = ""
         self.error_id = ""
         self.refusal: Refusal | None = None
+        self.log = ""
         self.basis: Basis | None = None

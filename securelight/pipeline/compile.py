@@ -93,6 +93,8 @@ class BuildContext:
     around: list[Callable[[Handler], Handler]] = field(default_factory=list)
     repeatable: bool = False
     upgrades: bool = False
+    first: list[Stage] = field(default_factory=list)
+    """Stages that come before those that find out who the client is; they answer nothing."""
     stages: list[Stage] = field(default_factory=list)
     """What a filter has to do to the requests of its route too: its builder appends it. These run before other stages,
     and let pass what they do not answer."""
@@ -314,7 +316,7 @@ def _compile_route(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
     context.upgrades = False
-    context.stages, context.filters, context.around = [], [], []
+    context.first, context.stages, context.filters, context.around = [], [], [], []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     for item in route.features:
         context.where = item.where
@@ -328,7 +330,7 @@ def _compile_route(
     when = context.condition(route.when, "when")
     if when is not None and own:
         when = _informed(when, own)
-    stages, filters = (*own, *context.stages, *built["stage"]), (*context.filters, *built["filter"])
+    stages, filters = (*context.first, *own, *context.stages, *built["stage"]), (*context.filters, *built["filter"])
     return Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
 
 

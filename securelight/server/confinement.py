@@ -22,6 +22,7 @@ import msgspec
 
 import securelight
 from securelight.config.conditions import Condition
+from securelight.config.logs import logs_of
 from securelight.model.errors import ConfigError
 from securelight.server import landlock
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _OPENS_NOTHING: Final = frozenset(
     {"maintenance", "access", "rate_limit", "redirect", "rewrite", "early_hints", "request_headers", "respond"}
-    | {"signed_links"}
+    | {"signed_links", "log"}
     | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
@@ -134,6 +135,8 @@ def plan(config: Config) -> Confinement:
     for site in config.sites:
         conditions = [(route.when, [item.settings for item in route.features]) for route in site.routes]
         read += [site.base / folder for folder in _asked_for(conditions)]
+    outputs = [log.output for log in logs_of(config).values() if log.output is not None]
+    connects |= any(output.kind == "syslog" and output.target[0].startswith("tcp:") for output in outputs)
     if not why_not and not landlock.version():
         why_not = "this kernel has no Landlock, or it is switched off"
     if why_not and sandbox.mode == "required":

@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from securelight.config.schema import Config, ListenConfig
-from securelight.pipeline.compile import Feature
+from securelight.model.errors import ConfigError
+from securelight.pipeline.compile import EventLog, Feature
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.server import channel, signals, worker
 from securelight.server.confinement import Confinement
-from securelight.server.log_file import close_log
+from securelight.server.log_file import LogOutputs
 from securelight.tls.identity import IdentityTable
 from securelight.tls.reload import CertificateWatcher, ChangedPair
 
@@ -60,7 +61,7 @@ class Generation:
     Args:
         config, features, listens, identities: what they serve.
         watcher: of the certificate files behind `identities`.
-        log_descriptor: the access log; owned from now on.
+        logs: what access logs are written to; owned from now on.
         confinement: what the workers may still open.
 
     Attributes:
@@ -74,14 +75,14 @@ class Generation:
         listens: Sequence[tuple[ListenConfig, socket.socket]],
         identities: IdentityTable,
         watcher: CertificateWatcher,
-        log_descriptor: int,
+        logs: LogOutputs,
         confinement: Confinement,
     ) -> None:
         self.config = config
         self.listens = listens
         self.identities = identities
         self.watcher = watcher
-        self.log_descriptor = log_descriptor
+        self.logs = logs
         self.confinement = confinement
         self._confined_to = confinement.identities()
         self.workers: dict[int, WorkerProcess] = {}
@@ -129,7 +130,7 @@ class Generation:
             self._features,
             self.listens,
             self.identities,
-            self.log_descriptor,
+            self.logs,
             theirs,
             number,
             self.scoreboard,
@@ -216,6 +217,7 @@ class Generation:
     def next_due(self) -> float:
         """When there is something to do about a worker; infinite if that cannot be told."""
         times = [one.kill_at for one in self.workers.values()] + [when for when, _number in self._restarts]
+        times.append(self.logs.next_due())
         return min(times, default=math.inf)
 
     @property
@@ -255,16 +257,21 @@ class Generation:
         for one in self.workers.values():
             kill(one)
 
-    def replace_log(self, descriptor: int) -> None:
-        """Take over a newly opened log."""
-        before, self.log_descriptor = self.log_descriptor, descriptor
-        self.tell("reopen", "", (descriptor,))
-        close_log(before)
+    def reopen_logs(self, events: EventLog) -> None:
+        """Open the log files anew, here and in the workers; the old ones stay if that fails."""
+        try:
+            opened = self.logs.reopen()
+        except ConfigError as error:
+            events.error("log not reopened, the old one stays", why=str(error))
+            return
+        for number, descriptor in opened:
+            self.tell("reopen", str(number), (descriptor,))
+        if opened:
+            events.info("logs reopened")
 
     def close(self) -> None:
-        """Give back the log, once all workers have ended."""
-        close_log(self.log_descriptor)
-        self.log_descriptor = -1
+        """Close the logs in this process."""
+        self.logs.close()
 
 
 def kill(one: WorkerProcess) -> None:

@@ -142,7 +142,8 @@ class HttpSession:
             result = run(self.sites, request, facts)
             if isinstance(result, Response):
                 if known is not None and facts.basis is not None:
-                    known.answer = standing_answer(request, facts.basis, result, self.sites, self.service.access_log)
+                    log = self.service.access_log
+                    known.answer = standing_answer(request, facts, facts.basis, result, self.sites, log)
                 self.answer(request, facts, result, started)
             else:
                 self._defer(request, facts, result, started)

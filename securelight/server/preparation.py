@@ -10,7 +10,7 @@ from securelight.model.errors import CertificateError, SecurelightError
 from securelight.pipeline.compile import Feature
 from securelight.server.confinement import plan
 from securelight.server.generation import Generation
-from securelight.server.log_file import close_log, open_log
+from securelight.server.log_file import LogOutputs
 from securelight.server.process_hardening import write_no_core
 from securelight.server.sockets import BoundSockets
 from securelight.tls.client_trust import ClientTrust, read_authorities, read_revocations
@@ -55,13 +55,14 @@ def prepare(
         identities = build_identities(sites, forgiving=forgiving)
     except CertificateError as error:
         raise FaultyCertificates(_all_faults(sites) or str(error)) from error
-    log_descriptor = open_log(config)
+    logs = LogOutputs(config)
     try:
         listens = sockets.bind_all(config.listens)
     except BaseException:
-        close_log(log_descriptor)
+        for command in logs.end():
+            command.abandon()
         raise
-    return Generation(config, features, listens, identities, watcher, log_descriptor, confinement)
+    return Generation(config, features, listens, identities, watcher, logs, confinement)
 
 
 def client_trust(site: SiteConfig) -> ClientTrust | None:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from securelight.model.dates import current_date
-from securelight.model.request import Basis, Request
+from securelight.model.request import Basis, Facts, Request
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.compile import CompiledSites
 from securelight.protocol.adapter import ProtocolAdapter
@@ -42,7 +42,7 @@ class StandingAnswer:
 
     __slots__ = ("basis", "body", "date", "head", "line", "response", "sites")
 
-    def __init__(self, response: Response, body: bytes, basis: Basis, sites: CompiledSites, line: str) -> None:
+    def __init__(self, response: Response, body: bytes, basis: Basis, sites: CompiledSites, line: Any) -> None:
         self.response = response
         self.body = body
         self.basis = basis
@@ -64,7 +64,7 @@ class StandingAnswer:
 
 
 def standing_answer(
-    request: Request, basis: Basis, response: Response, sites: CompiledSites, access_log: AccessLog
+    request: Request, facts: Facts, basis: Basis, response: Response, sites: CompiledSites, access_log: AccessLog
 ) -> StandingAnswer | None:
     """What to answer the next request with the head of `request` with; None if each has to be answered anew."""
     body = response.body
@@ -74,7 +74,7 @@ def standing_answer(
         body = b""
     elif not body:
         return None
-    line = access_log.repeated(request, response.status, len(body))
+    line = access_log.repeated(request, facts, response.status, len(body))
     return None if line is None else StandingAnswer(response, body, basis, sites, line)
 
 
@@ -86,7 +86,7 @@ def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
     adapter, sites = session.adapter, session.sites
     assert adapter is not None
     now, date = monotonic(), current_date()
-    lines: list[str] = []
+    lines: list[Any] = []
     before = number = session.turn_requests
     for event in events:
         if type(event) is not tuple or not number:

@@ -28,7 +28,7 @@ from securelight.server.commands import CommandServer
 from securelight.server.control import ControlClient
 from securelight.server.event_log import event_log
 from securelight.server.generation import Generation, WorkerProcess, kill
-from securelight.server.log_file import STANDARD_OUTPUT, open_log
+from securelight.server.log_command import EndingCommands
 from securelight.server.own_report import OwnReport
 from securelight.server.preparation import prepare
 from securelight.server.service_manager import ServiceManager
@@ -88,6 +88,7 @@ class Supervisor:
         self._reload_again = False
         self._leaving: list[tuple[Generation, float, list[ControlClient]]] = []
         """Generations that still have to close their sockets, until when that is waited for, and by whom."""
+        self._log_commands = EndingCommands()
         self._stopping = False
         self._failure = ""
         self._watch_at = 0.0
@@ -124,8 +125,10 @@ class Supervisor:
             now = time.monotonic()
             self._manager.alive(now)
             for generation in self._generations():
+                generation.logs.look(now, self._events)
                 for one in generation.overdue(now):
                     self._overdue(generation, one)
+            self._log_commands.look(now)
             if not self._stopping:
                 self._housekeeping(now)
             elif not any(one.workers for one in self._generations()):
@@ -133,6 +136,7 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         due = min((one.next_due() for one in self._generations()), default=math.inf)
+        due = min(due, self._log_commands.next_look)
         due = min(due, self._manager.next_ping, *(until for _generation, until, _clients in self._leaving))
         if self._current is not None and not self._stopping:
             due = min(due, self._watch_at)
@@ -148,7 +152,8 @@ class Supervisor:
             for process_id in generation.workers:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(process_id, 0)
-            generation.close()
+            self._log_commands.end(generation.logs)
+        self._log_commands.wait()
 
     # Generations.
 
@@ -348,7 +353,7 @@ class Supervisor:
                 if process_id:
                     self._worker_ended(generation, one, os.waitstatus_to_exitcode(status))
         for generation in [one for one in self._old if not one.workers]:
-            generation.close()
+            self._log_commands.end(generation.logs)
             self._old.remove(generation)
 
     def _worker_ended(self, generation: Generation, one: WorkerProcess, code: int) -> None:
@@ -375,8 +380,8 @@ class Supervisor:
             else:
                 self._events.info("reload asked for by SIGHUP")
                 self._reload()
-        elif number == signal.SIGUSR1:
-            self._reopen_logs()
+        elif number == signal.SIGUSR1 and self._current is not None:
+            self._current.reopen_logs(self._events)
 
     def _stop(self) -> None:
         """First time: drain. Second time: now."""
@@ -400,17 +405,6 @@ class Supervisor:
     def _graceful_seconds(self) -> float:
         generation = self._current or self._next
         return generation.config.server.limits.graceful_stop_seconds if generation is not None else 0.0
-
-    def _reopen_logs(self) -> None:
-        current = self._current
-        if current is None or current.log_descriptor <= STANDARD_OUTPUT:
-            return
-        try:
-            current.replace_log(open_log(current.config))
-        except SecurelightError as error:
-            self._events.error("log not reopened, the old one stays", why=str(error))
-            return
-        self._events.info("logs reopened")
 
     def _obey(self, client: ControlClient, command: str) -> None:
         if command == "reload":

@@ -30,11 +30,12 @@ from securelight.server.deadlines import Wheel
 from securelight.server.event_log import event_log
 from securelight.server.fence import Fence
 from securelight.server.listener import Listener
-from securelight.server.log_file import close_log
+from securelight.server.log_file import LogOutputs, close_log
 from securelight.server.plain_http import redirecting_sites
 from securelight.server.reactor import Reactor
 from securelight.server.reporter import Counters, Reporter
 from securelight.server.service import Service
+from securelight.server.site_logs import LogTable
 from securelight.server.stream_runners import StreamRunners
 from securelight.server.tcp_tunnel import TcpRoutes
 from securelight.tls.identity import IdentityTable
@@ -54,7 +55,7 @@ class WorkerTask:
         features: the feature table.
         listens: the bound sockets, each with its configuration.
         identities: the TLS contexts.
-        log_descriptor: the access log, -1 for none.
+        logs: what access logs are written to.
         end: the worker's end of the channel.
         number: of the worker, from 1, for the log.
         scoreboard: with the worker's own slot.
@@ -64,7 +65,7 @@ class WorkerTask:
     features: Sequence[Feature]
     listens: Sequence[tuple[ListenConfig, socket.socket]]
     identities: IdentityTable
-    log_descriptor: int
+    logs: LogOutputs
     end: socket.socket
     number: int
     scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
@@ -122,6 +123,11 @@ def _confine(confinement: Confinement, task: WorkerTask) -> None:
         event_log("worker").warning("workers run as root", cure="name who they become in server.user")
 
 
+def _access_log(logs: LogOutputs) -> AccessLog:
+    descriptor = logs.plain
+    return LogTable(logs.logs, logs.descriptors) if descriptor is None else AccessLog(descriptor, logs.logs[""].form)
+
+
 def _read_all(descriptor: int) -> bytes:
     """What a memory file holds, from its beginning (its offset is shared with the other workers)."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
@@ -135,7 +141,8 @@ class Worker:
         self._limits = task.config.server.limits
         self._events = event_log("worker")
         self._fence = Fence(self._events)
-        self._access_log = AccessLog(task.log_descriptor, task.config.server.access_log.format)
+        self._access_log = _access_log(task.logs)
+        self._access_log.events = self._events
         self._engines = choose(task.config.server.engine)
         self._threads = trio.CapacityLimiter(self._limits.worker_threads)
         balancers = [text for listen, _sock in task.listens for text in listen.proxy_protocol_from]
@@ -267,7 +274,7 @@ class Worker:
         elif message.kind == "drain":
             self._begin_drain()
         elif message.kind == "reopen":
-            close_log(self._access_log.reopen(message.descriptors[0]))
+            close_log(self._access_log.reopen(message.descriptors[0], int(message.text)))
             return
         elif message.kind == "certificate":
             try:
