@@ -19,6 +19,7 @@ import click
 
 from securelight.cli.certificate_checks import check_certificates
 from securelight.cli.explain_request import Asked, explain
+from securelight.cli.geoip_checks import geoip_faults
 from securelight.cli.loose_checks import loose_warnings, sandbox_faults
 from securelight.cli.main import COMMANDS
 from securelight.config.environment import place_of, unknown_variables
@@ -69,6 +70,7 @@ def examine(path: Path, environment: Mapping[str, str]) -> Findings:
         return str(place_of(keys, environment, server_where))
 
     faults = [*found, *_server_faults(config.server, place), *sandbox_faults(config), *_feature_faults(config)]
+    faults += geoip_faults(config, place)
     warnings = [*_environment_warnings(environment), *_limit_warnings(config.server, place)]
     warnings += loose_warnings(config, place)
     now = datetime.datetime.now(datetime.UTC)

@@ -26,6 +26,7 @@ from securelight.pipeline.compile import BuildContext, Feature, compile_sites
 from securelight.pipeline.conditions import is_address
 from securelight.pipeline.run import Outcome, finish, run
 from securelight.pipeline.stage import Deferred, Rewritten
+from securelight.server.geo_service import geo_databases
 
 if TYPE_CHECKING:
     from securelight.config.schema import Config, SiteConfig
@@ -68,6 +69,8 @@ def explain(config: Config, asked: Asked) -> list[str]:
     request, site = _request_of(config, asked)
     record = _Record()
     context = BuildContext(config.server.limits, ContentCache(config.server.limits), _Silence(), trace=record.condition)
+    if config.server.geoip.databases:
+        context.geo = geo_databases(config.server.geoip.databases, context.events)
     sites = compile_sites(config, [record.watched(feature) for feature in FEATURES], context)
     record.line("request", f"{request.method} {asked.url} from {asked.address}")
     if site is None:

@@ -6,6 +6,7 @@ What they mean to a request is in pipeline/conditions.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
@@ -15,12 +16,14 @@ from securelight.model.forwarded import parse_networks
 from securelight.model.patterns import compile_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAXIMUM_DEPTH: Final = 8
 """Of conditions inside of conditions."""
 
 Pattern = Annotated[str, msgspec.Meta(min_length=1)]
+Continent = Literal["AF", "AN", "AS", "EU", "NA", "OC", "SA"]
+_COUNTRY: Final = re.compile(r"[A-Z]{2}|\*")
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +55,13 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cookies, with a pattern each."""
     client: list[Pattern] = []
     """Addresses and networks of the client, behind trusted_proxies of the site: `["10.0.0.0/8", "::1"]`."""
+    country: list[Pattern] = []
+    """Countries that the client's address is from, by `[server.geoip]`: `["DE", "AT"]`; `"*"` for any that is known.
+    The captures `country`, `continent` and `asn` then say what is known."""
+    continent: list[Continent] = []
+    """Continents, such as `["EU"]`."""
+    asn: list[Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]] = []
+    """Autonomous systems: the networks of providers, by number."""
     certificate: bool | None = None
     """Whether the client has proved itself with a certificate."""
     user: list[Pattern] = []
@@ -100,9 +110,34 @@ def _faults(settings: Condition, name: str, depth: int) -> Sequence[str]:
         parse_networks(settings.client)
     except ValueError as error:
         faults.append(f"{name}.client: {error}")
+    faults += [
+        f"{name}.country: {text!r} is not a country; write two capitals of ISO 3166, such as DE, or *"
+        for text in settings.country
+        if not _COUNTRY.fullmatch(text)
+    ]
     for key, inner in (("all", settings.all), ("any", settings.any)):
         for number, one in enumerate(inner):
             faults += _faults(one, f"{name}.{key}[{number}]", depth + 1)
     if settings.not_ is not None:
         faults += _faults(settings.not_, f"{name}.not", depth + 1)
     return faults
+
+
+def asks_for_place(settings: Condition) -> bool:
+    """Whether it, leaving out those inside of it, asks where the client's address is from."""
+    return bool(settings.country or settings.continent or settings.asn)
+
+
+def conditions_in(settings: object) -> Iterator[Condition]:
+    """All conditions of a feature's settings or a part of them: they stand in rules, and in each other."""
+    if isinstance(settings, Condition):
+        yield settings
+    inner: Iterable[object] = ()
+    if isinstance(settings, msgspec.Struct):
+        inner = [getattr(settings, name) for name in settings.__struct_fields__]
+    elif isinstance(settings, (list, tuple)):
+        inner = settings
+    elif isinstance(settings, dict):
+        inner = settings.values()
+    for item in inner:
+        yield from conditions_in(item)

@@ -18,6 +18,7 @@ from securelight.config.explain import is_finite
 from securelight.config.faults import ConfigFaults, Faults, Where, quoted
 from securelight.config.log_settings import AccessLogConfig
 from securelight.config.logs import option_faults
+from securelight.config.geoip import GeoipConfig
 from securelight.config.read import read_documents
 from securelight.config.schema import (
     SHORTHANDS,
@@ -205,7 +206,8 @@ def _with_absolute_paths(server: ServerConfig, base: Path) -> ServerConfig:
         read=[str(base / path) for path in server.sandbox.read],
         write=[str(base / path) for path in server.sandbox.write],
     )
-    return msgspec.structs.replace(server, access_log=log, state_directory=directory, sandbox=sandbox)
+    geoip = GeoipConfig([str(base / path) for path in server.geoip.databases])
+    return msgspec.structs.replace(server, access_log=log, state_directory=directory, sandbox=sandbox, geoip=geoip)
 
 
 def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
@@ -220,6 +222,7 @@ def _headers(features: Sequence[FeatureRow]) -> dict[str, str]:
         (RouteKeys, "[[site.route]]"),
         (AccessLogConfig, "[server.access_log]"),
         (SandboxConfig, "[server.sandbox]"),
+        (GeoipConfig, "[server.geoip]"),
         (Limits, "[server.limits]"),
         (TcpConfig, "[[tcp]]"),
     ):

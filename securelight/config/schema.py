@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 import msgspec
 
 from securelight.config.conditions import Condition
+from securelight.config.geoip import GeoipConfig
 from securelight.config.log_settings import AccessLogConfig
 from securelight.config.tcp import TcpConfig
 from securelight.model.limits import Limits
@@ -102,6 +103,7 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_log: Literal["auto", "human", "json"] = "auto"
     access_log: AccessLogConfig = AccessLogConfig()
     sandbox: SandboxConfig = SandboxConfig()
+    geoip: GeoipConfig = GeoipConfig()
     limits: Limits = msgspec.field(default_factory=Limits)
 
 

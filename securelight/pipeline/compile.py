@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from securelight.config.conditions import Condition
     from securelight.config.schema import Config, FeatureConfig, FeatureKind, RouteConfig, SiteConfig
     from securelight.files.content_cache import ContentCache
+    from securelight.files.geo_database import GeoDatabases
     from securelight.model.limits import Limits
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
@@ -101,6 +102,8 @@ class BuildContext:
     filters: list[Filter] = field(default_factory=list)
     """What a stage has to do to the answers of its route too: its builder appends it. These run before other filters,
     and those of a repeatable stage are repeatable."""
+    geo: GeoDatabases | None = None
+    """Knows where addresses are from; None without `[server.geoip]`."""
     trace: Callable[[str, bool], None] | None = None
     """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
 
@@ -113,7 +116,7 @@ class BuildContext:
             return None
         place = f"{self.where}.{key}"
         try:
-            test = compile_condition(settings, self.base).test
+            test = compile_condition(settings, self.base, self.geo).test
         except ValueError as error:
             raise ConfigError(place, str(error)) from error
         trace = self.trace

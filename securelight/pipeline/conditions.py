@@ -13,25 +13,25 @@ from ipaddress import ip_address
 from pathlib import Path
 from stat import S_ISREG
 from time import monotonic
-from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from securelight.config.conditions import Condition, condition_faults
+from securelight.config.conditions import Condition, asks_for_place, condition_faults, conditions_in
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.model.errors import Refusal
 from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.model.patterns import BoundedPattern, PatternTooLong, compile_pattern
 from securelight.model.request import Facts, Request
+from securelight.pipeline.request_values import cookie_values, query_values
 
 if TYPE_CHECKING:
+    from securelight.files.geo_database import GeoDatabases
     from securelight.model.forwarded import Network
 
 Test = Callable[[Request, Facts], bool]
 TextTest = Callable[[str], bool]
 
-QUERY_PARAMETERS: Final = 100
-"""Of one query; one with more is refused by a condition that looks for one."""
-COOKIES: Final = 200
+NO_DATABASES: Final = "country, continent and asn need databases; name them in [server.geoip]"
+PLACE_CAPTURES: Final = frozenset({"country", "continent", "asn"})
 _FILES_REMEMBERED: Final = 1_024
 _FILE_SECONDS: Final = 1.0
 """How long it is believed that a file is there, as in files/content_cache."""
@@ -54,16 +54,23 @@ class Compiled:
         self.head_only = head_only
 
 
-def compile_condition(settings: Condition, base: Path) -> Compiled:
-    """The condition `settings`, whose relative paths start from `base`.
+def compile_condition(settings: Condition, base: Path, geo: GeoDatabases | None = None) -> Compiled:
+    """The condition `settings`.
 
-    Errors: ValueError for what `condition_faults` reports.
+    Args:
+        settings: the condition.
+        base: where its relative paths start from.
+        geo: knows where addresses are from; None if nothing does.
+
+    Errors: ValueError for what `condition_faults` reports, and for a question that needs `geo` where there is none.
     """
     faults = condition_faults(settings)
+    if geo is None and any(map(asks_for_place, conditions_in(settings))):
+        faults.append(NO_DATABASES)
     if faults:
         raise ValueError("; ".join(faults))
     captures: set[str] = set()
-    tests = _tests(settings, base, captures)
+    tests = _tests(settings, _World(base, geo), captures)
     test = tests[0] if len(tests) == 1 else _every(tests)
     if captures and (len(tests) > 1 or settings.any):  # a single expression captures only where it matches
         test = _keeping_captures(test)
@@ -74,7 +81,7 @@ def captured_names(settings: Condition | None) -> frozenset[str]:
     """The captures that a condition may set; none if it has faults."""
     if settings is None:
         return frozenset()
-    names: frozenset[str] = frozenset()
+    names: frozenset[str] = PLACE_CAPTURES if asks_for_place(settings) else frozenset()
     for text in (settings.path_regex, settings.query_regex, *settings.header_regex.values()):
         try:
             names |= compile_pattern(text).names if text else frozenset()
@@ -123,11 +130,20 @@ def depends_on_head_only(settings: Condition) -> bool:
     """Whether it depends on nothing but the request's head."""
     if settings.client or settings.certificate is not None or settings.user or settings.file_exists:
         return False
+    if asks_for_place(settings):
+        return False
     inner = (*settings.all, *settings.any, *(() if settings.not_ is None else (settings.not_,)))
     return all(map(depends_on_head_only, inner))
 
 
-def _tests(settings: Condition, base: Path, captures: set[str]) -> list[Test]:
+class _World(NamedTuple):
+    """What tests look at beside the request."""
+
+    base: Path
+    geo: GeoDatabases | None
+
+
+def _tests(settings: Condition, world: _World, captures: set[str]) -> list[Test]:
     """The tests of one condition, the cheap ones first."""
     tests: list[Test] = []
     if settings.method:
@@ -140,18 +156,21 @@ def _tests(settings: Condition, base: Path, captures: set[str]) -> list[Test]:
     tests += _field_tests(settings, captures)
     if settings.client:
         tests.append(_client(parse_networks(settings.client)))
+    if asks_for_place(settings) and world.geo is not None:
+        tests.append(_place(settings, world.geo))
+        captures |= PLACE_CAPTURES
     if settings.certificate is not None:
         tests.append(_certificate(settings.certificate))
     if settings.user:
         tests.append(_user(glob_test(settings.user)))
     for inner in settings.all:
-        tests += _tests(inner, base, captures)
+        tests += _tests(inner, world, captures)
     if settings.any:
-        tests.append(_some([_every(_tests(inner, base, captures)) for inner in settings.any]))
+        tests.append(_some([_every(_tests(inner, world, captures)) for inner in settings.any]))
     if settings.not_ is not None:
-        tests.append(_none(_every(_tests(settings.not_, base, set()))))
+        tests.append(_none(_every(_tests(settings.not_, world, set()))))
     if settings.file_exists:
-        tests.append(_file(DocumentRoot(base / settings.file_exists)))
+        tests.append(_file(DocumentRoot(world.base / settings.file_exists)))
     return tests
 
 
@@ -318,31 +337,8 @@ def _header_regex(name: bytes, pattern: BoundedPattern) -> Test:
     return header_regex
 
 
-def query_values(request: Request, name: str) -> list[str]:
-    """The decoded values of the parameter `name`.
-
-    Errors: Refusal 400 for more than QUERY_PARAMETERS.
-    """
-    try:
-        pairs = parse_qsl(
-            request.query.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=QUERY_PARAMETERS
-        )
-    except ValueError as error:
-        raise Refusal(400, "The query has too many parameters.", str(error)) from error
-    return [value for key, value in pairs if key == name]
-
-
 def _query(name: str, fits: TextTest) -> Test:
     return lambda request, _facts: bool(request.query) and any(map(fits, query_values(request, name)))
-
-
-def cookie_values(request: Request, name: str) -> list[str]:
-    """The values of the cookie `name` (RFC 6265, section 5.4), quotes taken off; of the first COOKIES."""
-    line = request.headers.get(b"cookie")
-    if line is None:
-        return []
-    pairs = (pair.partition("=") for pair in line.decode("latin-1").split(";", COOKIES)[:COOKIES])
-    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 def _cookie(name: str, fits: TextTest) -> Test:
@@ -362,6 +358,23 @@ def address_test(networks: Sequence[Network]) -> TextTest:
 def _client(networks: Sequence[Network]) -> Test:
     trusts = TrustedProxies(networks).trusts
     return lambda _request, facts: facts.client_address != "" and trusts(facts.client_address)
+
+
+def _place(settings: Condition, geo: GeoDatabases) -> Test:
+    any_country, countries = "*" in settings.country, frozenset(settings.country)
+    continents, networks = frozenset(settings.continent), frozenset(settings.asn)
+
+    def place(_request: Request, facts: Facts) -> bool:
+        known = geo.facts_of(facts.client_address)
+        if countries and known.country not in countries and not (any_country and known.country):
+            return False
+        if (continents and known.continent not in continents) or (networks and known.asn not in networks):
+            return False
+        found = {"country": known.country, "continent": known.continent, "asn": str(known.asn) if known.asn else ""}
+        facts.captures = found if facts.captures is None else facts.captures | found
+        return True
+
+    return place
 
 
 def is_address(text: str) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from securelight.config.explain import nearest
 from securelight.model.field_syntax import is_field_name
-from securelight.pipeline.conditions import query_values
+from securelight.pipeline.request_values import query_values
 
 if TYPE_CHECKING:
     from securelight.model.request import Facts, Request

@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 import securelight
-from securelight.config.conditions import Condition
+from securelight.config.conditions import conditions_in
 from securelight.config.logs import logs_of
 from securelight.model.errors import ConfigError
 from securelight.server import landlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from securelight.config.schema import Config, FeatureConfig
 
@@ -123,6 +121,7 @@ def plan(config: Config) -> Confinement:
     read, write = [base / path for path in sandbox.read], [base / path for path in sandbox.write]
     connects, runs_code = bool(config.tcp), False
     why_not = "server.sandbox.mode is off" if sandbox.mode == "off" else ""
+    read += [base / path for path in config.server.geoip.databases]
     for item, item_base in _features(config):
         settings: Any = item.settings
         runs = item.name in _RUNS_CODE or getattr(settings, "spawn", None) is not None
@@ -134,7 +133,7 @@ def plan(config: Config) -> Confinement:
         write += [item_base / text for text in _written_by(item.name, settings)]
     for site in config.sites:
         conditions = [(route.when, [item.settings for item in route.features]) for route in site.routes]
-        read += [site.base / folder for folder in _asked_for(conditions)]
+        read += [site.base / one.file_exists for one in conditions_in(conditions) if one.file_exists]
     outputs = [log.output for log in logs_of(config).values() if log.output is not None]
     connects |= any(output.kind == "syslog" and output.target[0].startswith("tcp:") for output in outputs)
     if not why_not and not landlock.version():
@@ -184,21 +183,6 @@ def _written_by(name: str, settings: Any) -> Iterator[str]:
     spool = getattr(settings, "spool", None)
     if spool is not None and spool.directory:
         yield spool.directory
-
-
-def _asked_for(settings: object) -> Iterator[str]:
-    """The folders of all `file_exists`: conditions stand in routes, in rules, and in each other."""
-    if isinstance(settings, Condition) and settings.file_exists:
-        yield settings.file_exists
-    inner: Iterable[object] = ()
-    if isinstance(settings, msgspec.Struct):
-        inner = [getattr(settings, name) for name in settings.__struct_fields__]
-    elif isinstance(settings, (list, tuple)):
-        inner = settings
-    elif isinstance(settings, dict):
-        inner = settings.values()
-    for item in inner:
-        yield from _asked_for(item)
 
 
 def _fixed_part(path: str) -> str:

@@ -29,6 +29,7 @@ from securelight.server.confinement import Confinement
 from securelight.server.deadlines import Wheel
 from securelight.server.event_log import event_log
 from securelight.server.fence import Fence
+from securelight.server.geo_service import GeoService, geo_databases
 from securelight.server.listener import Listener
 from securelight.server.log_file import LogOutputs, close_log
 from securelight.server.plain_http import redirecting_sites
@@ -160,6 +161,9 @@ class Worker:
             in_thread=self._in_thread,
             scoreboard=task.scoreboard,
         )
+        if task.config.server.geoip.databases:
+            context.geo = geo_databases(task.config.server.geoip.databases, self._events)
+            context.services.append(GeoService(context.geo, self._in_thread))
         self._sites = compile_sites(task.config, task.features, context)
         self._side_services = context.services
         self._listeners: Sequence[Listener] = ()

@@ -23,7 +23,7 @@ import msgspec
 from securelight.config.conditions import Condition
 from securelight.model.errors import ConfigError, Refusal
 from securelight.pipeline.compile import BuildContext, Feature
-from securelight.pipeline.conditions import query_values
+from securelight.pipeline.request_values import query_values
 from securelight.stages.rules import test_of, when_faults
 
 if TYPE_CHECKING:
