@@ -16,9 +16,9 @@ from securelight.config.convert import Converter, hints_of
 from securelight.config.environment import apply_environment, place_of
 from securelight.config.explain import is_finite
 from securelight.config.faults import ConfigFaults, Faults, Where, quoted
+from securelight.config.geoip import GeoipConfig
 from securelight.config.log_settings import AccessLogConfig
 from securelight.config.logs import option_faults
-from securelight.config.geoip import GeoipConfig
 from securelight.config.read import read_documents
 from securelight.config.schema import (
     SHORTHANDS,
