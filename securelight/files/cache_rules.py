@@ -29,6 +29,8 @@ _UNDERSTOOD = _STATUSES | {302, 303, 307, 400, 403, 409, 413, 415, 422, 451, 500
 _CASELESS = frozenset({b"accept-encoding", b"accept-language"})
 """Request fields in which case means nothing. Nor does order, but many applications take the first language of several
 that are wanted equally, so only that of codings is overlooked (RFC 9110, section 12.5)."""
+_ONLY = hashlib.blake2b(digest_size=16).digest()
+"""The variant of what depends on no field."""
 PERSONAL = frozenset({b"cookie", b"authorization"})
 
 
@@ -149,6 +151,8 @@ def names_in_vary(response: Headers) -> tuple[bytes, ...] | None:
 
 def variant_of(names: tuple[bytes, ...], request: Headers) -> bytes:
     """What tells one variant from another: a digest of those fields of the request."""
+    if not names:
+        return _ONLY
     digest = hashlib.blake2b(digest_size=16)
     for name in names:
         value = request.get(name)

@@ -126,9 +126,14 @@ class MemoryStore:
         variants = self._urls.get(url)
         if variants is None:
             return None
+        names: tuple[bytes, ...] | None = None
+        wanted = b""
         for entry in variants.values():
-            if entry.variant == variant_of(entry.facts.vary, request):
-                self._entries.move_to_end((url, entry.variant))
+            if entry.facts.vary != names:
+                names = entry.facts.vary
+                wanted = variant_of(names, request)
+            if entry.variant == wanted:
+                self._entries.move_to_end((url, wanted))
                 return entry
         return None
 
