@@ -77,6 +77,7 @@ def _site(site: SiteConfig) -> dict[str, Any]:
             "client_ca": clients.authorities,
             "client_crl": clients.revocations,
             "client_user_from": clients.user_from,
+            "client_users": dict(clients.users),
         }
     table["route"] = [_route(route) for route in site.routes]
     return table

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FeatureKind = Literal["stage", "handler", "filter"]
 Engine = Literal["auto", "native", "pure"]
 TlsPolicyName = Literal["modern", "intermediate"]
-UserFrom = Literal["subject", "common_name", "email", "dns", "uri", "none"]
+UserFrom = Literal["subject", "common_name", "email", "dns", "uri", "fingerprint", "none"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 FilePath = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -121,6 +121,9 @@ class SiteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Their revocation lists, PEM or DER."""
     client_user_from: UserFrom = "subject"
     """What of the certificate is the name of the user."""
+    client_users: dict[str, str] = {}
+    """Names of users by what `client_user_from` gives: `{ "CN=alice,O=Example" = "alice" }`. With it, no other
+    certificate lets anybody in."""
     trusted_proxies: list[str] = []
     """Addresses and networks of proxies in front of this site: the client is who they say that it is."""
 
@@ -133,6 +136,8 @@ class ClientCertificates(msgspec.Struct, frozen=True):
     revocations: str
     """Empty if there are none."""
     user_from: UserFrom
+    users: tuple[tuple[str, str], ...] = ()
+    """What `user_from` gives, and the name of that user; empty if it is the name itself."""
 
 
 class RouteKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,8 @@ same path, if all but one of them have conditions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from securelight.config.check import normalise_host, normalise_route_path
 from securelight.config.conditions import condition_faults
@@ -25,13 +26,14 @@ from securelight.config.schema import (
 from securelight.model.forwarded import parse_networks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from securelight.config.convert import Converter
     from securelight.config.faults import Where
     from securelight.config.schema import FeatureRow
 
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 Keys = TypeVar("Keys")
 
 
@@ -98,7 +100,7 @@ class SiteReader:
 
     def _client_certificates(self, table: dict[str, object], keys: SiteKeys, where: Where) -> ClientCertificates | None:
         if keys.client_certificates == "off":
-            for key in ("client_ca", "client_crl", "client_user_from"):
+            for key in ("client_ca", "client_crl", "client_user_from", "client_users"):
                 if key in table:
                     what = 'does nothing without client_certificates = "required" or "optional"; add that, or remove it'
                     self._faults.add(where.key(key), what)
@@ -109,7 +111,24 @@ class SiteReader:
                 "is missing: name the file with the certificates of the authorities that vouch for clients",
             )
         required = keys.client_certificates == "required"
-        return ClientCertificates(required, keys.client_ca, keys.client_crl, keys.client_user_from)
+        users = tuple(self._client_users(keys, where.key("client_users")))
+        return ClientCertificates(required, keys.client_ca, keys.client_crl, keys.client_user_from, users)
+
+    def _client_users(self, keys: SiteKeys, where: Where) -> Iterator[tuple[str, str]]:
+        if keys.client_users and keys.client_user_from == "none":
+            self._faults.add(
+                where, 'does nothing with client_user_from = "none"; name what of a certificate to look up'
+            )
+        for written, user in keys.client_users.items():
+            name = written
+            if keys.client_user_from == "fingerprint":
+                name = written.replace(":", "").lower()
+                if not _FINGERPRINT.fullmatch(name):
+                    what = "is not the SHA-256 of a certificate, 64 hexadecimal digits; see: securelight certs inspect"
+                    self._faults.add(where, f"{quoted(written)} {what}")
+            if not user or not user.isprintable():
+                self._faults.add(where, f"the name of the user for {quoted(written)} has to be printable text")
+            yield name, user
 
     def _own_keys(
         self, table: dict[str, object], kind: type[Keys], where: Where, also: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from securelight.model.claimed_fields import spellings
 from securelight.model.forwarded import is_forwarding
 from securelight.model.response import FRAMING_FIELDS
 
@@ -65,7 +66,8 @@ class RequestFields:
     ) -> None:
         self._forwarding = forwarding
         self._host = host.encode("ascii")
-        self._removed = frozenset(name.lower().encode("ascii") for name in (*set_fields, *remove_fields))
+        # What a client sends as x_user is x-user to servers that speak CGI inside.
+        self._removed = frozenset().union(*map(spellings, (*set_fields, *remove_fields)))
         self._added = [
             (name.lower().encode("ascii"), value, PLACEHOLDER.search(value) is not None)
             for name, value in (*set_fields.items(), *add_fields.items())

@@ -20,6 +20,20 @@ def claimed_names(names: Iterable[str]) -> frozenset[bytes]:
     return frozenset(name.lower().replace("_", "-").encode("ascii") for name in names)
 
 
+def spellings(name: str) -> frozenset[bytes]:
+    """Every way to write `name` with hyphens and underscores, for who looks a name up and has no time to compare.
+
+    Of a name with more than 12 of them, which nobody uses, only those with all alike.
+    """
+    parts = name.lower().replace("_", "-").encode("ascii").split(b"-")
+    if len(parts) > 13:
+        return frozenset((b"-".join(parts), b"_".join(parts)))
+    found = {parts[0]}
+    for part in parts[1:]:
+        found = {start + between + part for start in found for between in (b"-", b"_")}
+    return frozenset(found)
+
+
 def without_claims(fields: Sequence[Field], names: frozenset[bytes]) -> list[Field]:
     """`fields` without those of `names`, in any spelling, and without their names in `Connection`.
 

@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING
 from securelight.model.errors import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from securelight.config.schema import UserFrom
     from securelight.model.client_certificate import ClientCertificate
     from securelight.model.request import Facts, Request
     from securelight.pipeline.stage import Stage
 
+NO_USER = "Your certificate does not name a user of this site."
 MAXIMUM_USER_CHARACTERS = 256
 """Of the name of a user; longer ones are nobody's."""
 
 
-def client_identity(where: str, user_from: UserFrom) -> Stage:
+def client_identity(where: str, user_from: UserFrom, users: Mapping[str, str] | None = None) -> Stage:
     """The stage.
 
     Args:
         where: the site (SiteConfig.where).
         user_from: what of a certificate is the name of the user.
+        users: the names of users by that; only they come in. None or empty if it is the name itself.
     """
 
     def gate(request: Request, facts: Facts) -> None:
@@ -41,7 +45,11 @@ def client_identity(where: str, user_from: UserFrom) -> Stage:
             return
         facts.certificate = certificate
         if user_from != "none":
-            facts.user = _user(certificate, user_from)
+            name = _user(certificate, user_from)
+            user = users.get(name) if users else name
+            if user is None:
+                raise Refusal(403, NO_USER, f"the certificate of {name!r} is none of client_users")
+            facts.user = user
 
     return gate
 
@@ -66,9 +74,11 @@ def _user(certificate: ClientCertificate, user_from: UserFrom) -> str:
         names = certificate.emails
     elif user_from == "dns":
         names = certificate.dns_names
+    elif user_from == "fingerprint":
+        names = (certificate.fingerprint,)
     else:
         names = certificate.uris
     if len(names) == 1 and names[0] and names[0].isprintable() and len(names[0]) <= MAXIMUM_USER_CHARACTERS:
         return names[0]
     why = f"{len(names)} of the kind {user_from!r}" if len(names) != 1 else f"{names[0][:80]!r}"
-    raise Refusal(403, "Your certificate does not name a user of this site.", f"user in the certificate: {why}")
+    raise Refusal(403, NO_USER, f"user in the certificate: {why}")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.forwarded import TrustedProxies, parse_networks
@@ -18,7 +19,7 @@ from securelight.pipeline.conditions import compile_condition, depends_on_head_o
 from securelight.pipeline.scoreboard import Scoreboard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import msgspec
 
@@ -40,6 +41,10 @@ class InThread(Protocol):
     """Runs a blocking function in a thread, bounded by Limits.worker_threads; not cancelled half-way."""
 
     async def __call__(self, function: Callable[[], T]) -> T: ...  # noqa: D102 - as the class says
+
+
+async def _no_wait(_seconds: float) -> None:
+    pass
 
 
 async def _at_once(function: Callable[[], T]) -> T:
@@ -74,6 +79,7 @@ class BuildContext:
         route_path: the prefix of the route that the feature is built for, `/` or without a trailing slash.
         services: append to it what has to run beside the requests.
         in_thread: for bodies that are made by blocking work; the worker sets it.
+        clock: monotonic seconds.
         scoreboard: what the workers say of themselves.
         around: append to it what is to stand between the route's stages and its handler; then return None.
         repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
@@ -91,6 +97,12 @@ class BuildContext:
     services: list[Service] = field(default_factory=list)
     in_thread: InThread = _at_once
     scoreboard: Scoreboard = field(default_factory=lambda: Scoreboard(1))
+    clock: Callable[[], float] = monotonic
+    sleep: Callable[[float], Awaitable[None]] = _no_wait
+    """Waits so many seconds; the worker sets it."""
+    workers: int = 1
+    """How many share what a setting grants to all of them together."""
+    made: dict[str, tuple[object, object]] = field(default_factory=dict)
     around: list[Callable[[Handler], Handler]] = field(default_factory=list)
     repeatable: bool = False
     upgrades: bool = False
@@ -106,6 +118,13 @@ class BuildContext:
     """Knows where addresses are from; None without `[server.geoip]`."""
     trace: Callable[[str, bool], None] | None = None
     """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
+
+    def shared(self, settings: object, make: Callable[[], T]) -> T:
+        """What `make` gives, once for all routes that have these very `settings` from their site."""
+        known = self.made.get(self.where)
+        if known is None or known[0] is not settings:
+            known = self.made[self.where] = settings, make()
+        return cast(T, known[1])
 
     def condition(self, settings: Condition | None, key: str) -> Test | None:
         """The condition `settings` that stands at `key` of the feature's settings, ready to run; None for None.
@@ -293,7 +312,7 @@ def _own_stages(site: SiteConfig) -> tuple[Stage, ...]:
         stages.append(_client_address(TrustedProxies(parse_networks(site.trusted_proxies))))
     rules = site.client_certificates
     if rules is not None:
-        stages.append(client_identity(site.where, rules.user_from))
+        stages.append(client_identity(site.where, rules.user_from, dict(rules.users)))
     return tuple(stages)
 
 

@@ -1,6 +1,7 @@
 """Sets, appends and removes fields of requests, before their handler sees them.
 
 Values may have parts of the request in them: `{client_address}`, `{user}`, captures of the rule (pipeline/template).
+What is set or removed is so in all spellings, `x_user` for `X-User`, and the client's `Connection` does not undo it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from securelight.config.conditions import Condition
+from securelight.model.claimed_fields import claimed_names, without_claims
 from securelight.model.field_syntax import field_fault, name_fault
 from securelight.model.headers import Headers
 from securelight.pipeline.compile import BuildContext, Feature
@@ -99,14 +101,14 @@ def build(settings: RequestHeadersConfig, context: BuildContext) -> Stage:
 
 def _change(rule: RequestHeadersRule) -> Callable[[Request, Facts], Request]:
     captures = captured_names(rule.when)
-    dropped = frozenset(name.lower().encode() for name in (*rule.set, *rule.remove))
+    dropped = claimed_names((*rule.set, *rule.remove))
     added = tuple(
         (name.lower().encode(), field_template(value, captures))
         for name, value in (*rule.set.items(), *rule.append.items())
     )
 
     def change(request: Request, facts: Facts) -> Request:
-        fields = [field for field in request.headers.fields if field[0] not in dropped]
+        fields = without_claims(request.headers.fields, dropped) if dropped else list(request.headers.fields)
         fields += [(name, make(request, facts).encode("ascii", "replace")) for name, make in added]
         return request.changed(headers=Headers(fields))
 

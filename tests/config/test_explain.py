@@ -51,7 +51,7 @@ class TestSchema:
         site = self.SCHEMA["$defs"]["SiteKeys"]
         assert site["properties"].keys() == {
             "hosts", "tls", "certificate", "client_certificates", "client_ca", "client_crl", "client_user_from",
-            "trusted_proxies", "route", "root", "app", *(row.name for row in ROWS),
+            "client_users", "trusted_proxies", "route", "root", "app", *(row.name for row in ROWS),
         }  # fmt: skip
         assert site["required"] == ["hosts"]
         assert site["properties"]["proxy"] == {"$ref": "#/$defs/Proxy"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies
 
-from securelight.model.claimed_fields import claimed_names, without_claims
+from securelight.model.claimed_fields import claimed_names, spellings, without_claims
 
 NAMES = claimed_names(["Remote-User", "x_group"])
 
@@ -27,6 +27,13 @@ def test_a_claim_goes_in_every_spelling_and_nothing_else(name: bytes) -> None:
 )
 def test_a_client_cannot_have_the_true_field_taken_out_on_the_way(said: bytes, left: bytes | None) -> None:
     assert without_claims([(b"connection", said)], NAMES) == ([] if left is None else [(b"connection", left)])
+
+
+def test_all_spellings_of_a_name_are_known() -> None:
+    assert spellings("X-Real_User") == {b"x-real-user", b"x_real-user", b"x-real_user", b"x_real_user"}
+    assert spellings("user") == {b"user"}
+    assert len(spellings("a-" * 12 + "a")) == 4096
+    assert len(spellings("a-" * 100 + "a")) == 2
 
 
 @settings(max_examples=200)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from securelight.model.client_certificate import ClientCertificate
@@ -62,13 +64,29 @@ def test_nobody_has_no_user() -> None:
     ("user_from", "user"),
     [
         ("subject", "CN=alice,O=Example"), ("common_name", "alice"), ("email", "alice@a.test"),
-        ("dns", "laptop.a.test"), ("uri", "spiffe://a.test/alice"), ("none", None),
+        ("dns", "laptop.a.test"), ("uri", "spiffe://a.test/alice"), ("fingerprint", hashlib.sha256(b"der").hexdigest()),
+        ("none", None),
     ],
 )  # fmt: skip
 def test_what_the_user_is_called(user_from: str, user: str | None) -> None:
     facts = Facts("192.0.2.1")
     client_identity("site[0]", user_from)(request("a.test", "a.test"), facts)  # type: ignore[arg-type]
     assert (facts.user, facts.certificate) == (user, ALICE)
+
+
+def test_users_may_be_called_otherwise_and_then_no_others_come_in() -> None:
+    gate = client_identity("site[0]", "common_name", {"alice": "Alice L."})
+    facts = Facts("192.0.2.1")
+    gate(request("a.test", "a.test"), facts)
+    assert facts.user == "Alice L."
+    facts = Facts("192.0.2.1")
+    gate(request("a.test", "a.test", certificate=None), facts)
+    assert facts.user is None
+    for name in ("bob", "Alice", "alice ", "Alice L."):
+        other = ClientCertificate(b"der", f"CN={name}", "7", common_names=(name,))
+        with pytest.raises(Refusal) as caught:
+            gate(request("a.test", "a.test", certificate=other), facts)
+        assert (caught.value.status, facts.user) == (403, None)
 
 
 @pytest.mark.parametrize(
