@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from securelight.filters import compress, cors, error_pages, expires, hsts, security_headers, set_headers
+from securelight.filters import bandwidth, compress, cors, error_pages, expires, hsts, security_headers, set_headers
 from securelight.handlers import (
     asgi,
     cgi,
@@ -81,4 +81,5 @@ FEATURES: Final[tuple[Feature, ...]] = (
     security_headers.FEATURE,
     set_headers.FEATURE,
     hsts.FEATURE,
+    bandwidth.FEATURE,
 )

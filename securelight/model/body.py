@@ -75,6 +75,9 @@ class Parts:
 class AsyncBody(abc.ABC):
     """A body that has to be waited for. Runs in the stream's own task and is closed there, however it ends."""
 
+    made = False
+    """All of it is there, and nothing but time is waited for: Limits.handler_seconds does not end it."""
+
     @abc.abstractmethod
     def chunks(self) -> AsyncIterator[bytes]:
         """The body, piece by piece; the next piece is asked for when the client has room for it.
@@ -103,6 +106,9 @@ PUSHED_BODY = PushedBody()
 
 class ChangedPush(PushedBody):
     """Stands for pushed bytes that a filter changes on their way, such as one that compresses them."""
+
+    piece_bytes = 0
+    """It wants no more than this at a time; 0 for whatever comes."""
 
     async def change(self, data: bytes) -> bytes:
         """What to send for `data`, which was pushed; perhaps nothing yet."""

@@ -34,7 +34,7 @@ def check_paces(session: HttpSession, now: float) -> bool:
             continue  # a tunnel is quiet for as long as its two ends like
         elif (refusal := stream.too_slow(now)) is not None:
             stream.body_refused(refusal)
-        elif now - stream.started >= limits.handler_seconds and not stream.answered:
+        elif now - stream.started >= limits.handler_seconds and not (stream.answered or stream.made):
             fence.count("handler too slow", session.peer.address)
             stream.give_up()
     watched, session.backlog_paces = session.backlog_paces, {}

@@ -76,8 +76,8 @@ class Stream:
     __slots__ = (
         "_buffer", "_change", "_disconnected", "_fault", "_leaving_untold", "_outcome", "_overdue", "_reader",
         "_received_bytes", "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun",
-        "buffered_bytes", "facts", "gone", "leaving", "pace", "received", "request", "scope", "sent_bytes", "started",
-        "status", "upgraded", "writer",
+        "buffered_bytes", "facts", "gone", "leaving", "made", "pace", "received", "request", "scope", "sent_bytes",
+        "started", "status", "upgraded", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:
@@ -92,7 +92,7 @@ class Stream:
         self.status = 0
         self.begun = False
         self.answered = False
-        self.gone = False
+        self.gone = self.made = False
         self.upgraded = False
         """It is a tunnel, which outlives the limits of a request, and ends by itself when the client is gone."""
         self.leaving = False
@@ -245,9 +245,11 @@ class Stream:
 
     async def send(self, data: bytes) -> None:
         """See pipeline.exchange.Exchange."""
-        if self._change is not None:
-            data = await self._change.change(data)
-        await self._send(data)
+        change = self._change
+        most = len(data) if change is None else change.piece_bytes or len(data)
+        for start in range(0, len(data), most or 1):
+            piece = data[start : start + most]
+            await self._send(piece if change is None else await change.change(piece))
 
     async def _send(self, data: bytes) -> None:
         session = self._session
@@ -367,7 +369,7 @@ class Stream:
 
     async def _send_async_body(self, response: Response, body: AsyncBody) -> None:
         self._begin(response, end=False)
-        announced = response.content_length
+        announced, self.made = response.content_length, body.made
         chunks = body.chunks()
         try:
             async for chunk in chunks:

@@ -159,6 +159,8 @@ class Worker:
             ContentCache(self._limits),
             self._events,
             in_thread=self._in_thread,
+            sleep=trio.sleep,
+            workers=task.config.server.workers,
             scoreboard=task.scoreboard,
         )
         if task.config.server.geoip.databases:
