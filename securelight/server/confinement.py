@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _OPENS_NOTHING: Final = frozenset(
     {"maintenance", "access", "rate_limit", "redirect", "rewrite", "early_hints", "request_headers", "respond"}
-    | {"signed_links", "log", "bandwidth"}
+    | {"signed_links", "referer", "log", "bandwidth"}
     | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""

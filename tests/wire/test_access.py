@@ -39,6 +39,11 @@ when = { path = ["/old/none"] }
 to = "/old/index.html"
 
 [[site.route]]
+path = "/pictures"
+respond = { body = "a picture" }
+referer = { hosts = ["friend.test"] }
+
+[[site.route]]
 path = "/slow"
 respond = { body = "slow" }
 [[site.route.rate_limit.rule]]
@@ -144,6 +149,18 @@ def test_what_an_onlooker_heard_opens_nothing(client: Client, curl: Callable[...
     found = client.request("GET", "/old/", {"authorization": heard.replace("nc=00000001", "nc=00000002")})
     assert found.status == 401
     assert "stale" not in found.headers["www-authenticate"]
+
+
+def test_other_sites_do_not_embed_our_pictures(client: Client, server: ServerProcess) -> None:
+    for _ in range(2):
+        for referer, status in (
+            (f"https://localhost:{server.port}/page", 200),
+            ("https://friend.test/", 200),
+            ("https://evil.test/", 403),
+            ("https://localhost.evil.test/", 403),
+        ):
+            assert client.request("GET", "/pictures", {"referer": referer}).status == status
+        assert client.request("GET", "/pictures").status == 200
 
 
 def test_more_requests_than_the_rate_allows_wait(client: Client, engine: str) -> None:
