@@ -114,6 +114,8 @@ class BuildContext:
     filters: list[Filter] = field(default_factory=list)
     """What a stage has to do to the answers of its route too: its builder appends it. These run before other filters,
     and those of a repeatable stage are repeatable."""
+    by_user: list[Stage] = field(default_factory=list)
+    """Append to it a stage that has to know the user: it runs after those that find out who that is."""
     geo: GeoDatabases | None = None
     """Knows where addresses are from; None without `[server.geoip]`."""
     trace: Callable[[str, bool], None] | None = None
@@ -164,6 +166,7 @@ class Feature:
             message for each fault. It must not change anything.
         repeatable: of a filter: what it does depends on nothing but the request's head and the response. Of a stage:
             the same, where it lets a request pass. If that depends on the settings, a function of them.
+        finds_user: of a stage: it finds out who the user is.
     """
 
     name: str
@@ -172,6 +175,7 @@ class Feature:
     build: Callable[[Any, BuildContext], Any]
     check: Callable[[Any, Path], Sequence[str]] = lambda _settings, _base: ()
     repeatable: bool | Callable[[Any], bool] = False
+    finds_user: bool = False
 
     def is_repeatable(self, settings: Any) -> bool:
         """Whether it is, with these settings."""
@@ -339,12 +343,17 @@ def _compile_route(
     )
     context.upgrades = False
     context.first, context.stages, context.filters, context.around = [], [], [], []
+    context.by_user = []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
+    user_known = 0
     for item in route.features:
         context.where = item.where
         made = _build(item, by_name, context)
         if made is not None:
             built[item.kind].append(made)
+        if by_name[item.name].finds_user:
+            user_known = len(built["stage"])
+    built["stage"][user_known:user_known] = context.by_user
     handler = built["handler"][0] if built["handler"] else _nothing_here
     for wrap in context.around:
         handler = wrap(handler)

@@ -70,4 +70,6 @@ def build(settings: AuthorizerConfig, context: BuildContext) -> Stage:
     return authorizer
 
 
-FEATURE = Feature(name="authorizer", kind="stage", config_class=AuthorizerConfig, build=build, check=check)
+FEATURE = Feature(
+    name="authorizer", kind="stage", config_class=AuthorizerConfig, build=build, check=check, finds_user=True
+)

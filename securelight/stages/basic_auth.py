@@ -189,4 +189,6 @@ def _credentials(line: bytes) -> tuple[str, str] | None:
     return user, password
 
 
-FEATURE = Feature(name="basic_auth", kind="stage", config_class=BasicAuthConfig, build=build, check=check)
+FEATURE = Feature(
+    name="basic_auth", kind="stage", config_class=BasicAuthConfig, build=build, check=check, finds_user=True
+)

@@ -206,4 +206,6 @@ def _is_target(uri: str, request: Request) -> bool:
     return uri in (target, f"{request.scheme}://{request.authority}{target}")
 
 
-FEATURE = Feature(name="digest_auth", kind="stage", config_class=DigestAuthConfig, build=build, check=check)
+FEATURE = Feature(
+    name="digest_auth", kind="stage", config_class=DigestAuthConfig, build=build, check=check, finds_user=True
+)

@@ -272,4 +272,6 @@ def _for_client(answer: SubResponse) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-FEATURE = Feature(name="forward_auth", kind="stage", config_class=ForwardAuthConfig, build=build, check=check)
+FEATURE = Feature(
+    name="forward_auth", kind="stage", config_class=ForwardAuthConfig, build=build, check=check, finds_user=True
+)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from securelight.config.conditions import Condition
+from securelight.config.conditions import Condition, conditions_in
 from securelight.model.errors import Refusal
 from securelight.model.field_syntax import is_field_name
 from securelight.pipeline.compile import BuildContext, Feature
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
+    from securelight.pipeline.compile import EventLog
     from securelight.pipeline.conditions import Test
     from securelight.pipeline.stage import Filter, Stage
+
+    _Rule = tuple[Test, "Buckets"]
 
 KEYS: Final = 10_000
 """Of one rule in each worker, about 1.5 MB."""
@@ -76,17 +79,32 @@ def check(settings: RateLimitConfig, _base: Path) -> Sequence[str]:
     return faults
 
 
-def build(settings: RateLimitConfig, context: BuildContext) -> Stage:
-    """The stage; the filter that adds fields goes to the context.
+def build(settings: RateLimitConfig, context: BuildContext) -> Stage | None:
+    """The stage of those rules that need no user, which keep guesses of passwords away too; None without any.
+
+    That of the others, and the filter that adds fields, go to the context.
 
     Errors: ConfigError for what `check` reports.
     """
     refuse_faults(check(settings, context.base), context)
-    rules = tuple(
-        (test_of(rule.when, f"rule[{number}]", context), Buckets(rule, f"r{number}"))
-        for number, rule in enumerate(settings.rule)
-    )
-    events = context.events
+    first: list[_Rule] = []
+    by_user: list[_Rule] = []
+    for number, rule in enumerate(settings.rule):
+        made = test_of(rule.when, f"rule[{number}]", context), Buckets(rule, f"r{number}")
+        (by_user if _asks_for_user(rule) else first).append(made)
+    if by_user:
+        context.by_user.append(_limiting(by_user, context.events))
+    if settings.fields:
+        context.filters.append(_telling((*first, *by_user)))
+    return _limiting(first, context.events) if first else None
+
+
+def _asks_for_user(rule: RateLimitRule) -> bool:
+    return rule.by == "user" or any(one.user for one in conditions_in(rule.when))
+
+
+def _limiting(rules: Sequence[_Rule], events: EventLog) -> Stage:
+    rules = tuple(rules)
 
     def rate_limit(request: Request, facts: Facts) -> None:
         for test, buckets in rules:
@@ -103,8 +121,6 @@ def build(settings: RateLimitConfig, context: BuildContext) -> Stage:
             fields = ((b"retry-after", b"%d" % math.ceil(wait_seconds)),)
             raise Refusal(429, "Too many requests. Please wait a little.", f"rate limit {buckets.name}", fields)
 
-    if settings.fields:
-        context.filters.append(_telling(rules))
     return rate_limit
 
 
@@ -180,7 +196,7 @@ def _short(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=24).hexdigest()
 
 
-def _telling(rules: Sequence[tuple[Test, Buckets]]) -> Filter:
+def _telling(rules: Sequence[_Rule]) -> Filter:
     def rate_limit_fields(request: Request, facts: Facts, response: Response) -> Response:
         now = monotonic()
         limits, policies = [], []

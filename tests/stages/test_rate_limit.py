@@ -32,7 +32,8 @@ class Site:
         facts.user = user
         request = make_request(headers={name.encode(): value for name, value in headers.items()})
         try:
-            assert self.stage(request, facts) is None
+            for stage in (self.stage, *self.context.by_user):
+                assert stage is None or stage(request, facts) is None
         except Refusal as refusal:
             if refusal.status != 429:
                 raise

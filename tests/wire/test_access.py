@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.certificates import TestCertificates
     from tests.wire.clients import Client
+    from tests.wire.conftest import Dial
 
 FILTER = Path(__file__).parents[2] / "examples" / "fail2ban" / "securelight.conf"
 SITE = """
@@ -37,6 +38,15 @@ digest_auth = { file = "digests", realm = "the club", delay_seconds = 0 }
 [[site.route.rewrite.rule]]
 when = { path = ["/old/none"] }
 to = "/old/index.html"
+
+[[site.route]]
+path = "/each"
+respond = { body = "each" }
+basic_auth = { file = "users", delay_seconds = 0 }
+[[site.route.rate_limit.rule]]
+requests = 2
+seconds = 3600
+by = "user"
 
 [[site.route]]
 path = "/pictures"
@@ -61,7 +71,14 @@ def server(
     for name in ("site", "private"):
         (directory / name).mkdir()
         (directory / name / "index.html").write_text(name)
-    (directory / "users").write_text("alice:" + bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4)).decode() + "\n")
+    (directory / "users").write_text(
+        "alice:"
+        + bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4)).decode()
+        + "\n"
+        + "bob:"
+        + bcrypt.hashpw(b"builder", bcrypt.gensalt(4)).decode()
+        + "\n"
+    )
     (directory / "users").chmod(0o600)
     secret = hashlib.sha256(b"alice:the club:wonderland").hexdigest()
     (directory / "digests").write_text(f"alice:the club:{secret}\n")
@@ -149,6 +166,17 @@ def test_what_an_onlooker_heard_opens_nothing(client: Client, curl: Callable[...
     found = client.request("GET", "/old/", {"authorization": heard.replace("nc=00000001", "nc=00000002")})
     assert found.status == 401
     assert "stale" not in found.headers["www-authenticate"]
+
+
+def test_each_user_has_a_rate_and_guesses_cost_nobody_anything(dial: Dial) -> None:
+    clients = (dial.h1(), dial.h2())
+
+    def statuses(text: str, count: int) -> list[int]:
+        return [clients[number % 2].request("GET", "/each", basic(text)).status for number in range(count)]
+
+    assert statuses("alice:wrong", 4) == [401] * 4
+    assert statuses("alice:wonderland", 4) == [200, 200, 429, 429]
+    assert statuses("bob:builder", 3) == [200, 200, 429]
 
 
 def test_other_sites_do_not_embed_our_pictures(client: Client, server: ServerProcess) -> None:
