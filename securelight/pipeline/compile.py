@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
     from securelight.pipeline.conditions import Test
+    from securelight.pipeline.error_route import ErrorHandlers
     from securelight.pipeline.stage import Filter, Handler, Stage
 
 
@@ -103,6 +104,9 @@ class BuildContext:
     workers: int = 1
     """How many share what a setting grants to all of them together."""
     made: dict[str, tuple[object, object]] = field(default_factory=dict)
+    """What `shared` gave, by place."""
+    error_handlers: ErrorHandlers | None = None
+    """Set it in a builder to have errors of the route answered elsewhere."""
     around: list[Callable[[Handler], Handler]] = field(default_factory=list)
     repeatable: bool = False
     upgrades: bool = False
@@ -185,7 +189,7 @@ class Feature:
 class Route:
     """One route, ready to run; `when` says which requests below its path it is for."""
 
-    __slots__ = ("filters", "handler", "path", "prefix", "stages", "upgrades", "when")
+    __slots__ = ("bare_handler", "error_handlers", "filters", "handler", "path", "prefix", "stages", "upgrades", "when")
 
     def __init__(
         self,
@@ -205,6 +209,10 @@ class Route:
         self.upgrades = upgrades
         """The handler may grant an upgrade."""
         self.when = when
+        self.bare_handler = handler
+        """Without what stands around it."""
+        self.error_handlers: ErrorHandlers | None = None
+        """Who answers its errors; None for nobody but the server."""
 
     def filtered(self, request: Request, facts: Facts, response: Response) -> Response:
         """`response` after all filters."""
@@ -341,7 +349,7 @@ def _compile_route(
     context.repeatable = repeatable and all(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )
-    context.upgrades = False
+    context.upgrades, context.error_handlers = False, None
     context.first, context.stages, context.filters, context.around = [], [], [], []
     context.by_user = []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
@@ -355,6 +363,7 @@ def _compile_route(
             user_known = len(built["stage"])
     built["stage"][user_known:user_known] = context.by_user
     handler = built["handler"][0] if built["handler"] else _nothing_here
+    bare = handler
     for wrap in context.around:
         handler = wrap(handler)
     context.where = route.where
@@ -362,7 +371,9 @@ def _compile_route(
     if when is not None and own:
         when = _informed(when, own)
     stages, filters = (*context.first, *own, *context.stages, *built["stage"]), (*context.filters, *built["filter"])
-    return Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
+    made = Route(route.path, stages, handler, filters, upgrades=context.upgrades, when=when)
+    made.bare_handler, made.error_handlers = bare, context.error_handlers
+    return made
 
 
 def _informed(when: Test, own: tuple[Stage, ...]) -> Test:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import Refusal
+from securelight.pipeline.error_route import ErrorRoute
 from securelight.pipeline.stage import Deferred, Rewritten
 
 if TYPE_CHECKING:
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
     from securelight.pipeline.compile import CompiledSites, Route
+
+MISDIRECTED = 421
+"""Whoever is told so sees nothing of the site."""
 
 
 class Outcome:
@@ -49,7 +53,7 @@ def run(sites: CompiledSites, request: Request, facts: Facts, rewrites: int = 0)
             handled = apply(request, facts, handled)
         return handled
     except Refusal as refusal:
-        return route.refuse(request, facts, refusal)
+        return _refused(sites, route, request, facts, refusal)
 
 
 def _from_stage(
@@ -98,9 +102,34 @@ def finish(sites: CompiledSites, outcome: Outcome, answer: Response | Rewritten 
             return _from_stage(sites, route, outcome.deferred.resume_at, answer.request, facts, outcome.rewrites)
         return route.filtered(request, facts, answer)
     except Refusal as refusal:
-        return route.refuse(request, facts, refusal)
+        return _refused(sites, route, request, facts, refusal)
 
 
-def refuse(outcome: Outcome, refusal: Refusal) -> Response:
-    """The error page of the route for a Refusal that the Deferred raised."""
-    return outcome.route.refuse(outcome.request, outcome.facts, refusal)
+def refuse(sites: CompiledSites, outcome: Outcome, refusal: Refusal) -> Response | Outcome:
+    """What is answered to a Refusal that the Deferred raised: the error page of the route, or its error handler's."""
+    return _refused(sites, outcome.route, outcome.request, outcome.facts, refusal)
+
+
+def _refused(
+    sites: CompiledSites, route: Route, request: Request, facts: Facts, refusal: Refusal
+) -> Response | Outcome:
+    page = route.refuse(request, facts, refusal)
+    if route.error_handlers is None or page.status == MISDIRECTED:
+        return page
+    asked = route.error_handlers.request_for(request, page.status)
+    if asked is None:
+        return page
+    facts.route_path = ""
+    facts.variables = {
+        **(facts.variables or {}), "REDIRECT_STATUS": str(page.status), "REDIRECT_URL": request.path
+    }  # fmt: skip
+    try:
+        other = ErrorRoute(sites.route_of(asked, facts), page, refusal, keep_status=route.error_handlers.keep_status)
+        handled = other.handler(asked, facts)
+        if isinstance(handled, Deferred):
+            return Outcome(handled, other, asked, facts, sites.limits.rewrites)
+        return other.filtered(asked, facts, handled)
+    except Refusal:
+        return page
+    finally:
+        facts.basis = None  # it was an error that led there

@@ -25,42 +25,12 @@ from securelight.pipeline.run import Outcome, finish, refuse
 from securelight.pipeline.stage import Responded
 from securelight.server.deadlines import Pace
 from securelight.server.fence import contained
+from securelight.server.gate import Gate
 
 if TYPE_CHECKING:
     from securelight.server.http_session import HttpSession
 
 T = TypeVar("T")
-
-
-class Gate:
-    """Parks one task until somebody opens the gate; costs no object a wait."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self) -> None:
-        self._task: trio.lowlevel.Task | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """True while the task is parked."""
-        return self._task is not None
-
-    def open(self) -> None:
-        """Let the task go on, if it waits."""
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
-
-    async def wait(self) -> None:
-        """Park the calling task; a checkpoint."""
-        assert self._task is None, "one task at a time receives or sends on a stream"
-
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 class Stream:
@@ -325,7 +295,13 @@ class Stream:
                     if self.gone:
                         raise ClientDisconnected
                     self._outcome, self.request = work, work.request
-                    answer = await work.deferred.run(self)
+                    try:
+                        answer = await work.deferred.run(self)
+                    except Refusal as refusal:
+                        if self.begun:
+                            raise
+                        work = refuse(self._session.service.sites, work, refusal)
+                        continue
                     if isinstance(answer, Responded):
                         return
                     work = finish(self._session.service.sites, work, answer)
@@ -390,7 +366,10 @@ class Stream:
             self._session.break_off(self, refusal.detail)
         elif not self.gone:
             outcome = self._outcome
-            response = refuse(outcome, refusal) if outcome is not None else error_response(refusal)
+            if outcome is None:
+                response = error_response(refusal)
+            else:
+                response = outcome.route.refuse(self.request, self.facts, refusal)
             await self._answer(response)
 
     def _failed(self, error: Exception) -> None:
