@@ -27,7 +27,6 @@ pages = { 410 = "gone.txt", 4xx = "gone.txt" }
 405 = "/errors.html"
 413 = "/errors/lost"
 5xx = "/errors/lost"
-401 = "/folder"
 410 = "/nowhere/at/all"
 
 [[site.route]]
@@ -43,9 +42,10 @@ root = "site"
 deny = ["0.0.0.0/0", "::/0"]
 
 [[site.route]]
-path = "/secret"
+path = "/late"
 root = "site"
-basic_auth = { file = "passwords", realm = "x" }
+maintenance = { retry_after_seconds = 77 }
+error_pages = { pages = { 503 = "gone.txt" }, handlers = { 503 = "/folder" } }
 
 [[site.route]]
 path = "/gone"
@@ -98,7 +98,6 @@ def server(
     (directory / "site" / "index.html").write_text("home\n")
     (directory / "site" / "errors.html").write_text("<p>a file</p>\n")
     (directory / "site" / "folder").mkdir()
-    (directory / "passwords").touch(0o600)
     (directory / "gone.txt").write_text("page {{status}}\n")
     (directory / "error_app.py").write_text(APP)
     write_config(directory, certificates, SITE, engine=engine, limits="request_body_bytes = 1000")
@@ -142,10 +141,10 @@ def test_a_file_answers_and_the_fields_of_the_error_stay(client: Client) -> None
 
 
 def test_a_redirect_is_no_page(client: Client) -> None:
-    answer = client.request("GET", "/secret")
-    assert (answer.status, answer.body) == (401, b"page 401\n")
+    answer = client.request("GET", "/late")
+    assert (answer.status, answer.body) == (503, b"page 503\n")
     assert "location" not in answer.headers
-    assert answer.headers["www-authenticate"].startswith("Basic")
+    assert answer.headers["retry-after"] == "77"
 
 
 def test_an_upload_that_is_refused_is_not_the_pages_body(client: Client) -> None:
