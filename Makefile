@@ -6,7 +6,7 @@
 #   make check              ruff, mypy --strict, the import rule
 #   make test-py313         the test suite on Python 3.13 too, where there is one
 #   make bench              this server beside its peers, an hour or so (QUICK=1: five minutes; ARGS="--groups 1,2")
-#   make fuzz               the parsers on mutated input       (TARGET=http1 SECONDS=60, for each target)
+#   make fuzz               the parsers on mutated input       (TARGET=http1 SECONDS=60, for each target; ARGS=--keep)
 #   make docs               the documents that are generated from the code
 #   make clean              away with all that the above has made; never touches certs/
 #
@@ -49,7 +49,9 @@ bench: $(VENV)/.installed-dev
 	    touch .venv-bench/.installed; } || echo 'They could not be installed, and are left out.' >&2
 	@$(RUN)/python -m benchmarks $(ARGS)
 
+# Without atheris, which has no wheel for every machine, mutations are random; the fuzzer says so.
 fuzz: $(VENV)/.installed-dev
+	@test $(VENV)/.tried-fuzz -nt pyproject.toml || { $(PIP_INSTALL) -e '.[fuzz]'; touch $(VENV)/.tried-fuzz; }
 	@$(RUN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) $(ARGS)
 
 docs: $(VENV)/.installed-dev

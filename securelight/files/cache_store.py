@@ -293,6 +293,8 @@ class DiskStore:
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
             database = sqlite3.connect(self._directory / "index.db", timeout=_BUSY_SECONDS, check_same_thread=False)
+            # A name that cannot be decoded is one of a file that is not there, and not an error for ever.
+            database.text_factory = lambda text: text.decode("utf-8", "replace")
             try:
                 database.executescript(_SCHEMA)
             except sqlite3.Error:
@@ -336,7 +338,7 @@ class DiskStore:
     def _read(self, file: str, digest: bytes) -> bytes | None:
         try:
             body = (self._directory / os.path.basename(file)).read_bytes()
-        except OSError:
+        except (OSError, ValueError):  # a name with a NUL in it is neither
             return None
         return body if _digest(body) == digest else None
 
@@ -347,7 +349,7 @@ class DiskStore:
             database.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - `which` is ours
             database.execute(f"DELETE FROM tag WHERE {which}", values)  # noqa: S608 - `which` is ours
         for (file,) in files:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 (self._directory / os.path.basename(file)).unlink()
         return len(files)
 

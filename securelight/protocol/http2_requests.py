@@ -197,12 +197,12 @@ class Http2Requests(abc.ABC):
 
     def _on_head(self, stream_id: int, fields: Sequence[Field], ended: bool, events: list[Event]) -> None:
         streams = self._streams
-        self._last_stream_id = stream_id
-        if self._leaving:
+        if self._leaving:  # what GOAWAY has said of the last stream stays as it is (RFC 9113, section 6.8)
             self._send_reset(stream_id, Http2Code.REFUSED_STREAM)
             self._walk.cut(stream_id)
             self._flood.control("streams after GOAWAY")
             return
+        self._last_stream_id = stream_id
         if len(streams) >= self._limits.concurrent_streams:
             self._break(stream_id, Http2Code.REFUSED_STREAM, "more streams than allowed", events)
             return

@@ -174,8 +174,11 @@ class Nghttp2Adapter(Http2Adapter):
         if code == 0 and known:
             return
         # The engine has reset it by itself, for a malformed head, body length or trailers.
-        self._last_stream_id = max(self._last_stream_id, stream_id)
         self._walk.cut(stream_id)
+        if self._leaving and not known:
+            self._flood.control("streams after GOAWAY")
+            return
+        self._last_stream_id = max(self._last_stream_id, stream_id)
         events.append(StreamAborted(stream_id, code, by_peer=False, reason="malformed"))
         self._flood.reset("streams reset for faults")
 

@@ -245,12 +245,12 @@ def from_http1(
         size += len(name) + len(value)
         if not _LOWER_TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise Refusal(400, "A header field is malformed.", f"field {name[:40]!r}")
-    if size > limits.request_head_bytes:
-        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
     headers = Headers(fields)
     hosts = headers.lines(b"host")
-    if len(hosts) > 1 or (version == "1.1" and not hosts):
+    if len(hosts) > 1 or (version == "1.1" and not hosts):  # before the size, as h11 looks at them itself
         raise Refusal(400, "A request has exactly one Host field.", f"{len(hosts)} Host fields")
+    if size > limits.request_head_bytes:
+        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
     authority = hosts[0] if hosts else b""
     if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
         scheme, authority, target = _absolute_form(target)

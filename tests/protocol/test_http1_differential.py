@@ -103,6 +103,10 @@ def test_engines_agree_on_the_case_of_a_transfer_coding() -> None:
     agree(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: Chunked \r\n\r\n", [])
 
 
+def test_engines_agree_on_two_hosts_in_a_head_that_is_too_large() -> None:
+    agree(b"GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\nX: %b\r\n\r\n" % (b"a" * 500), [])
+
+
 @given(st.lists(st.one_of(st.binary(max_size=30), odd_bytes, field, message), max_size=6).map(b"".join),
        st.lists(st.integers(0, 2000), max_size=8))  # fmt: skip
 @settings(max_examples=150, deadline=None)

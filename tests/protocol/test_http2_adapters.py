@@ -521,6 +521,25 @@ def test_end_of_input_aborts_open_requests_only(engine: Engine) -> None:
 # Ends of connections
 
 
+def test_a_goaway_never_names_a_later_stream_than_the_one_before(engine: Engine) -> None:
+    client = Client(engine)
+    client.adapter.goodbye()
+    client.send(client.head(1, POST, end=False), reset(1), data(1, b""))
+    client.read()
+    assert [last_stream for last_stream, _ in client.goaways()] == [0, 0]
+
+
+def test_a_malformed_head_after_goodbye_is_refused_like_any_other(engine: Engine) -> None:
+    client = Client(engine)
+    client.adapter.goodbye()
+    assert client.send(client.head(1, GET[1:])) == []
+    client.read()
+    assert list(client.resets()) == [1]
+    client.adapter.fail(Http2Code.INTERNAL_ERROR)
+    client.read()
+    assert [last_stream for last_stream, _ in client.goaways()] == [0, 0]
+
+
 def test_goodbye_lets_open_streams_finish_and_refuses_new_ones(engine: Engine) -> None:
     client = Client(engine)
     client.send(client.head(1))
