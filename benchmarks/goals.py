@@ -57,6 +57,12 @@ GOALS = (
     Goal(_HELLO_H2, "rate", "hypercorn-trio", 5, 10, server="securelight-pure"),
     Goal("proxy of 1 kB, HTTP/1.1", "processor", "nginx", 3.3, 2.0, less_is_better=True),
     Goal("proxy of 100 kB, HTTP/1.1", "processor", "nginx", 1.67, 1.2, less_is_better=True),
+    Goal("gzip file, 612 B, HTTP/1.1", "times", "", 1.3, 1.0, less_is_better=True),
+    Goal("gzip file, 612 B, HTTP/2", "times", "", 1.3, 1.0, less_is_better=True),
+    Goal("cache hit, 612 B, HTTP/1.1", "times", "", 1.3, 1.0, less_is_better=True),
+    Goal("cache hit, 612 B, HTTP/2", "times", "", 1.3, 1.0, less_is_better=True),
+    Goal("cache hit, 612 B, HTTP/2, different heads", "times", "", 1.3, 1.1, less_is_better=True),
+    Goal("100 rules, HTTP/2, different heads", "added", "", 20, 10, less_is_better=True),
 )
 
 AHEAD_ON_ALL = ("caddy", "hypercorn-trio", "hypercorn-uvloop", "uvicorn")

@@ -1,4 +1,4 @@
-"""The server behind the proxies of group 13: nginx over plain HTTP/1.1, on the core of the load, so that what is
+"""The server behind the proxies of groups 13 to 16: nginx over plain HTTP/1.1, on the core of the load, so that what is
 measured on the other core is the proxy alone.
 """
 
@@ -30,6 +30,7 @@ http {{
             proxy_pass http://127.0.0.1:{port}/taken;
         }}
         location /taken {{ return 200 "taken"; }}
+        location /kept/ {{ add_header Cache-Control "max-age=3600"; }}
     }}
 }}
 """

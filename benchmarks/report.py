@@ -31,6 +31,9 @@ GROUPS = {
     11: "How cost grows",
     12: "Instructions a request",
     13: "Servers behind",
+    15: "Compression",
+    16: "Cache",
+    17: "Rules, limits, passwords",
 }
 
 

@@ -33,6 +33,11 @@ PRECOMPRESSED = "/static/style.css"
 BEHIND_ONE, BEHIND_HUNDRED, BEHIND_UPLOAD = "/behind/1k.bin", "/behind/100k.bin", "/behind/upload"
 """What proxies pass on to the server behind them."""
 BEHIND_UPLOAD_BYTES = 100_000
+CODED_SMALL, CODED_TEN, MADE_TEN = "/coded/small.html", "/coded/ten.html", "/made/ten.html"
+"""Files that are compressed, and an answer of the server behind that is."""
+KEPT_SMALL, KEPT_MEGABYTE = "/kept/small.html", "/kept/1m.bin"
+"""What the server behind says may be kept."""
+RULED, LIMITED, GUARDED = "/ruled/small.html", "/limited/small.html", "/guarded/small.html"
 PAGE = ("/static/page/index.html", *(f"/static/page/asset-{number:02}.js" for number in range(PAGE_ASSETS)))
 
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -145,6 +150,13 @@ def write_site(site: Path) -> None:
     (site / PAGE[0].lstrip("/")).write_bytes(text[:15_000])
     for path in PAGE[1:]:
         (site / path.lstrip("/")).write_bytes(text[: source.randrange(1_000, 30_000)])
+    for path in (CODED_SMALL, KEPT_SMALL, RULED, LIMITED, GUARDED):
+        (site / path.lstrip("/")).parent.mkdir()
+        (site / path.lstrip("/")).write_bytes(small_page())
+    (site / "made").mkdir()
+    for path in (CODED_TEN, MADE_TEN):
+        (site / path.lstrip("/")).write_bytes(text[:TEN_KILOBYTES])
+    (site / KEPT_MEGABYTE.lstrip("/")).write_bytes(source.randbytes(1_000_000))
     (site / "behind").mkdir()
     for path, size in ((BEHIND_ONE, 1_000), (BEHIND_HUNDRED, 100_000)):
         (site / path.lstrip("/")).write_bytes(source.randbytes(size))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.peer import (
-    ALL_FILES,
     APPLICATION_FOLDER,
+    RULES,
     Ability,
     Peer,
     Place,
@@ -16,6 +16,7 @@ from benchmarks.peers.peer import (
     each_site,
     fill,
     split_template,
+    write_users,
 )
 from benchmarks.setting import SMALL, TEN, Setting
 
@@ -41,7 +42,7 @@ root = "{setting.site}"
 path = "/behind"
 [site.route.proxy]
 upstreams = ["http://127.0.0.1:{setting.origin_port}"]
-"""
+{_features(setting, place)}"""
     values = {**common_values(setting, place), "engine": engine, "content": content}
     server, each, _ = split_template("securelight.toml")
     folder = place.directory / "conf.d"
@@ -51,6 +52,49 @@ upstreams = ["http://127.0.0.1:{setting.origin_port}"]
     for start in range(0, len(sites), SITES_A_FILE):
         (folder / f"1{start:05}.toml").write_text("".join(sites[start : start + SITES_A_FILE]))
     return folder
+
+
+def _features(setting: Setting, place: Place) -> str:
+    """A route for each feature that has a row."""
+    write_users(place)
+    (place.directory / "users").chmod(0o600)
+    rules = "".join(
+        f"""[[site.route.redirect.rule]]
+when = {{ {_RULES[number % len(_RULES)].replace("N", str(number))} }}
+to = "/new/{number}"
+"""
+        for number in range(RULES)
+    )
+    files = {
+        name: f"""[[site.route]]
+path = "/{name}"
+root = "{setting.site / name}"
+"""
+        for name in ("coded", "ruled", "limited", "guarded")
+    }
+    behind = f"""[site.route.proxy]
+upstreams = ["http://127.0.0.1:{setting.origin_port}"]
+"""
+    return f"""{files["coded"]}[site.route.compress]
+[[site.route]]
+path = "/made"
+{behind}[site.route.compress]
+[[site.route]]
+path = "/kept"
+{behind}[site.route.cache]
+{files["ruled"]}{rules}{files["limited"]}[[site.route.rate_limit.rule]]
+requests = 1000000
+{files["guarded"]}[site.route.basic_auth]
+file = "{place.directory / "users"}"
+"""
+
+
+_RULES = (
+    "path_regex = '^/blog/N/(?P<slug>[a-z0-9-]+)/?$'",
+    'path_prefix = ["/old/N"]',
+    'path = ["*.xN"]',
+    'header = { x-betaN = "*" }',
+)
 
 
 def _securelight(engine: str) -> Callable[[Setting, Place], list[str]]:
@@ -66,7 +110,7 @@ def _bare(setting: Setting, place: Place) -> list[str]:
     return ["-m", "benchmarks.bare_reactor", str(place.port), *files, SMALL, TEN]
 
 
-_OURS = ALL_FILES | {Ability.APPLICATIONS, Ability.SITES, Ability.PROXY}
+_OURS = frozenset(Ability)
 _VERSION = ("-m", "securelight", "version")
 
 OURS = (

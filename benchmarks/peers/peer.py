@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import bcrypt
+
 from benchmarks.setting import Identity, Setting, connection_limit, find_program
 
 _HERE = Path(__file__).parent
 APPLICATION_FOLDER = _HERE.parent / "apps"
 _VERSION_SECONDS = 10
+RULES = 100
+"""Of the rows with rules; none of them fits."""
+USER, PASSWORD = b"keeper", b"lamp oil"
 
 
 class Ability(StrEnum):
@@ -29,6 +34,11 @@ class Ability(StrEnum):
     APPLICATIONS = "ASGI applications"
     SITES = "many sites with a certificate each"
     PROXY = "servers behind it"
+    CODING = "compression of what is sent"
+    CACHE = "a cache of answers"
+    RULES = "a hundred rules"
+    LIMITS = "a rate limit"
+    PASSWORDS = "passwords"
 
 
 ALL_FILES = frozenset(
@@ -135,7 +145,14 @@ def common_values(setting: Setting, place: Place) -> dict[str, object]:
         "descriptors": 2 * connection_limit() + 800,
         "first_chain": first.chain,
         "first_key": first.key,
+        "users": place.directory / "users",
     }
+
+
+def write_users(place: Place) -> None:
+    """The file of users of the rows with a password; bcrypt at its cheapest."""
+    hashed = bcrypt.hashpw(PASSWORD, bcrypt.gensalt(4, b"2a")).decode()
+    (place.directory / "users").write_text(f"{USER.decode()}:{hashed}\n")
 
 
 def split_template(name: str) -> tuple[str, str, str]:

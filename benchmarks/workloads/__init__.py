@@ -11,6 +11,7 @@ from benchmarks.workloads import (
     applications,
     conditional,
     downloads,
+    features,
     growth,
     handshakes,
     latency,
@@ -33,4 +34,5 @@ WORKLOADS: tuple[Workload, ...] = (
     *memory.WORKLOADS,
     *growth.WORKLOADS,
     *proxying.WORKLOADS,
+    *features.WORKLOADS,
 )
