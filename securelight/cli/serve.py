@@ -43,6 +43,9 @@ from securelight.server.supervisor import Supervisor
 PORTS_TRIED = 50
 """How many ports after a taken one are tried."""
 
+CAREFUL = {"preset": "balanced", "hsts_seconds": 0, "cross_origin_resource_policy": "same-site"}
+"""What browsers are told with files: what breaks hardly anything. No HSTS: it would count for every port."""
+
 EXPIRING_DAYS = 30
 
 EXAMPLES = """\b
@@ -120,6 +123,7 @@ def command(
                 ),
             ),
             certificate=CertificateFiles(str(Path(chain).absolute()), str(Path(key).absolute())),
+            names=[name for name in certificates["leaf"]["names"] if name[-1].isalpha() and ":" not in name],
         )
 
     def ready(config: Config, bound: Sequence[socket.socket]) -> None:
@@ -194,28 +198,32 @@ def zero_config(
     address: str,
     server: ServerConfig,
     certificate: CertificateFiles,
+    names: Sequence[str] = (),
 ) -> Config:
-    """The configuration that `serve` stands for: one site for every name, files or an application."""
+    """The configuration that `serve` stands for: one site for every name, files or an application.
+
+    Args:
+        names: those of the certificate, so that TLS sessions of each are its own.
+    """
     features = {feature.name: feature for feature in FEATURES}
 
-    def handler(name: str, **settings: Any) -> FeatureConfig:
+    def configured(name: str, **settings: Any) -> FeatureConfig:
         feature = features[name]
         where = "--app" if name == "asgi" else "DIRECTORY"
         return FeatureConfig(name, feature.kind, feature.config_class(**settings), where)
 
     here = Path.cwd()
-    handlers = []
+    contents: list[tuple[FeatureConfig, ...]] = []
     if app is not None:
-        handlers.append(handler("asgi", app=app))
+        contents.append((configured("asgi", app=app),))  # it says itself what browsers should be careful about
     if root is not None:
-        handlers.append(handler("static_file", root=str(root.absolute())))
-    routes = [RouteConfig("/", (handlers[0],), "serve")]
-    if len(handlers) > 1:
-        routes.append(RouteConfig("/static", (handlers[1],), "serve"))
+        files = configured("static_file", root=str(root.absolute()))
+        contents.append((files, configured("security_headers", **CAREFUL)))
+    routes = [RouteConfig(path, content, "serve") for path, content in zip(("/", "/static"), contents, strict=False)]
     return Config(
         server=server,
         listens=(ListenConfig(address),),
-        sites=(SiteConfig(("*",), (certificate,), tuple(routes), here, "serve"),),
+        sites=(SiteConfig((*names, "*"), (certificate,), tuple(routes), here, "serve"),),
         base=here,
     )
 

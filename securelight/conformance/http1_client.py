@@ -135,7 +135,7 @@ class Http1Client:
                 if answer.status < 200:
                     self.interim.append(answer.status)
                     if answer.status == 101:
-                        raise Failed("the server switched protocols (101), which nobody asked for")
+                        raise Failed("the server switched protocols (101)")
                     continue
                 answer.interim, self.interim = self.interim, []
                 await self._body(answer, method)

@@ -179,28 +179,16 @@ def asks(accept: Accept, *lines: bytes, method: bytes = b"GET", version: bytes =
 def malformed_body(framing: bytes, body: Callable[[Target], bytes]) -> Question:
     """A POST whose body breaks the rules. Nothing after it may be answered, because nobody knows where it ends.
 
-    A server may answer with a refusal, or with nothing. It may also have answered before it looked at the body: then
-    it has only to close.
+    A server may answer with a refusal, or with nothing. One that does not need the body may answer whenever it likes,
+    before it or after it has thrown it away (RFC 9112, section 9.6): then it has only to close.
     """
 
     async def question(dial: Dial) -> str:
         head = request(dial.target, framing, method=b"POST")
         found = await exchange(dial, head + body(dial.target) + sentinel(dial.target))
-        accept = REFUSED | DROPPED
-        if accept.takes(found, 2):
-            return found.words()
-        if len(found.answers) == 1 and found.end and await early(dial, head):
-            return f"{found.words()} (answered before the body)"
-        return judged(found, accept, 2)
+        return judged(found, REFUSED | DROPPED | ANSWERED_CLOSED, 2)
 
     return question
-
-
-async def early(dial: Dial, head: bytes) -> bool:
-    """Whether the server answers this head before any of the body that it announces."""
-    client = await connect(dial)
-    await client.send(head)
-    return await client.answer("POST", dial.patience.silence) is not None
 
 
 async def get(dial: Dial, *lines: bytes, method: str = "GET", path: bytes | None = None) -> Answer:

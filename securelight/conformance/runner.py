@@ -35,8 +35,15 @@ JOBS = 8
 RETURN_SECONDS = 10.0
 """How long a server that went away is waited for, each time; once it has not come back, later waits are shorter."""
 GIVEN_UP_SECONDS = 0.5
+GIVEN_UP_TIMES = 5
+"""So often in a row it has not come back that nothing more is asked: a thousand short waits are a long one."""
 SLOW_PAUSE_SECONDS = 0.25
 """Between the beginnings of slow attacks: the handshakes of one should not be the wait of another's polite client."""
+
+BREAKS = frozenset({
+    "the server reset the TCP connection", "TLS handshake failed: the server closed the connection",
+})  # fmt: skip
+"""What the transcript of a case has in it where a server died in the middle, and came back at once."""
 
 Progress = Callable[[Result], None]
 
@@ -118,6 +125,7 @@ class _Bench:
         self._running: set[str] = set()
         self._suspects: list[Case] = []
         self._return_seconds = options.return_seconds
+        self._absences = 0
 
     def leave_out_abuse(self, cases: Sequence[Case]) -> list[Case]:
         """Skip the attacks; returns the other cases."""
@@ -132,14 +140,18 @@ class _Bench:
         slow = [case for case in cases if case.slow]
         lonely = [case for case in cases if case.alone and not case.slow]
         for group, jobs, pause in ((waiting, self._options.jobs, 0.0), (slow, len(slow), SLOW_PAUSE_SECONDS)):
-            while group:
+            while group and not self._given_up:
                 group = await self._put_together(group, jobs, pause)  # noqa: PLW2901 - what is left of it
                 suspects, self._suspects = self._suspects, []
                 for case in suspects:
                     await self._put_alone(case)
+            for case in group:  # it was given up
+                await self._put_alone(case)
         for case in lonely:
             await self._put_alone(case)
-        if not lonely and not await self._server_is_there():
+        if self._given_up:
+            self._run.notes.append("The server did not come back, and was given up: the other cases were not asked.")
+        elif not lonely and not await self._server_is_there():
             self._run.notes.append("The server went away at the end: it takes no more connections.")
 
     async def _put_together(self, cases: list[Case], jobs: int, pause: float) -> list[Case]:
@@ -153,7 +165,7 @@ class _Bench:
                 result = await self._put(case)
                 if result is None:
                     self._away.set()
-                if result is None or self._away.is_set():
+                if result is None or self._away.is_set() or _broken_off(result):
                     self._suspects.append(case)
                 else:
                     self._finish(result)
@@ -177,9 +189,16 @@ class _Bench:
         self._finish(result)
 
     async def _server_is_there(self) -> bool:
+        if self._given_up:
+            return False
         there = await answers(self._run.target, self._options.connect, self._return_seconds)
         self._return_seconds = self._options.return_seconds if there else GIVEN_UP_SECONDS
+        self._absences = 0 if there else self._absences + 1
         return there
+
+    @property
+    def _given_up(self) -> bool:
+        return self._absences >= GIVEN_UP_TIMES
 
     async def _put(self, case: Case) -> Result | None:
         """One case; None if the server could not be reached."""
@@ -210,6 +229,11 @@ class _Bench:
     def _finish(self, result: Result) -> None:
         self._run.results.append(result)
         self._progress(result)
+
+
+def _broken_off(result: Result) -> bool:
+    """Whether the server broke off in a way that another case's victim would see too: then it is asked again, alone."""
+    return result.outcome is Outcome.FAILED and any(entry.words in BREAKS for entry in result.entries)
 
 
 def _ending_of(group: ExceptionGroup) -> tuple[Outcome, str]:

@@ -270,8 +270,8 @@ class Flight:
 
     @property
     def refused(self) -> bool:
-        """The server did not go on."""
-        return self.server_hello is None and (self.alert is not None or bool(self.ended))
+        """The server did not go on; some (Go's) think better of it after their ServerHello of TLS 1.2."""
+        return self.alert is not None or (self.server_hello is None and bool(self.ended))
 
     @property
     def words(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAXIMUM_ENTRIES = 400
 """The first half and the last half of these are kept: how it began and how it ended."""
@@ -46,8 +46,13 @@ class Transcript:
     _left_out: int = 0
 
     def add(self, connection: int, direction: str, words: str, data: bytes = b"") -> None:
-        """Keep one more entry."""
+        """Keep one more entry. More of what was too long to keep already joins it: pages are long."""
         entry = Entry(connection, direction, words, bytes(data[:MAXIMUM_BYTES]), len(data))
+        kept = self._last or self._first
+        if kept and _goes_on(kept[-1], entry):
+            length = kept[-1].length + entry.length
+            kept[-1] = replace(kept[-1], words=f"{length} bytes", length=length)
+            return
         if len(self._first) < MAXIMUM_ENTRIES // 2:
             self._first.append(entry)
             return
@@ -62,3 +67,13 @@ class Transcript:
             return self._first + self._last
         gap = Entry(0, "-", f"{self._left_out} entries left out", b"", 0)
         return [*self._first, gap, *self._last]
+
+
+def _goes_on(before: Entry, entry: Entry) -> bool:
+    """Whether both are bytes without a word of their own, of one connection and direction, and the first is cut."""
+    return (
+        before.length > len(before.data)
+        and (before.connection, before.direction) == (entry.connection, entry.direction)
+        and before.words == f"{before.length} bytes"
+        and entry.words == f"{entry.length} bytes"
+    )

@@ -180,7 +180,7 @@ class Http1Guard:
         self.method, self.target = method, target
         if len(target) > self._limits.request_target_bytes:
             raise Refusal(414, "The request target is too long.", f"{len(target)} bytes")
-        if version not in (b"1.1", b"1.0"):
+        if version[:2] != b"1.":
             raise Refusal(505, "The HTTP version is not supported.", f"version {version!r}")
         if method not in KNOWN_METHODS or method == b"CONNECT":
             raise Refusal(501, "The request method is not supported.", f"method {method[:40]!r}")
@@ -195,6 +195,12 @@ class Http1Guard:
             or match.end(3) > self._line_bytes
         ):
             self._judge_line(match)
+            if version not in (
+                b"1.1",
+                b"1.0",
+            ):  # RFC 9110, section 2.5: taken as the highest minor version that we know
+                raw = raw[: match.start(3)] + b"1.1" + raw[match.end(3) :]
+                version = b"1.1"
         self.method, self.target = method, target
         self._searched = self._skipped = 0
         self._line_judged = False

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from securelight.tls.client_hello import ClientHello
     from securelight.tls.client_trust import ClientTrust
 
+CONTEXTS_OF_NAMES = 500
+"""So many names have a context of their own (about 21 kB and a few milliseconds each); those after them share one for
+each set of certificates and policy.
+"""
 _OFFERED = frozenset(name.encode("ascii") for name in ALPN)
 
 
@@ -112,11 +116,47 @@ class IdentityTable:
             load_into(context, chain_pem, key_pem)
 
 
-def build_identities(sites: Sequence[TlsSite], *, forgiving: bool = False) -> IdentityTable:
-    """Read all certificates and make one context for each distinct set of certificates and policy.
+class _Contexts:
+    """Makes contexts as they are wanted, each once."""
 
-    A site that asks for client certificates has a context of its own, so that no session of another site is worth
-    anything there (CVE-2025-23419).
+    def __init__(self, *, forgiving: bool) -> None:
+        self.users: dict[PairFiles, list[ssl.SSLContext]] = {}
+        self.asking: dict[ssl.SSLContext, str] = {}
+        self._forgiving = forgiving
+        self._made: dict[tuple[str, tuple[PairFiles, ...], ClientTrust | None, str], ssl.SSLContext] = {}
+        self._names = 0
+
+    def of(self, site: TlsSite, name: str = "") -> ssl.SSLContext:
+        """For one of the site's exact names, or for everybody else who is shown its certificates."""
+        key = (site.policy, site.certificates, site.clients, name)
+        if name and key not in self._made:
+            if self._names >= CONTEXTS_OF_NAMES:
+                return self.of(site)
+            self._names += 1
+        if key not in self._made:
+            self._made[key] = self._make(site)
+        return self._made[key]
+
+    def _make(self, site: TlsSite) -> ssl.SSLContext:
+        policy = POLICIES.get(site.policy)
+        if policy is None:
+            raise ConfigError(site.where, f"there is no TLS policy {site.policy!r}; there are {', '.join(POLICIES)}")
+        if not site.certificates:
+            raise CertificateError(site.where, "has no certificate")
+        context = server_context(policy, site.certificates, clients=site.clients, forgiving=self._forgiving)
+        if site.clients is not None:
+            self.asking[context] = site.clients.where
+        for files in site.certificates:
+            self.users.setdefault(files, []).append(context)
+        return context
+
+
+def build_identities(sites: Sequence[TlsSite], *, forgiving: bool = False) -> IdentityTable:
+    """Read all certificates and make the contexts: one for each exact name, and one for each distinct set of
+    certificates, policy and client authority, which serves wildcards and names that nobody has.
+
+    OpenSSL ties sessions to a context. So what was agreed on for one name is worth nothing for another one: RFC 6066,
+    section 3 forbids to resume it (TLS 1.2), and with client certificates it was a way past them (CVE-2025-23419).
 
     Args:
         sites: all of them; the first is the default.
@@ -127,38 +167,28 @@ def build_identities(sites: Sequence[TlsSite], *, forgiving: bool = False) -> Id
     """
     if not sites:
         raise ConfigError("tls", "there is no site to serve")
-    made: dict[tuple[str, tuple[PairFiles, ...], ClientTrust | None], ssl.SSLContext] = {}
-    asking: dict[ssl.SSLContext, str] = {}
+    contexts = _Contexts(forgiving=forgiving)
     by_host: dict[str, tuple[ssl.SSLContext, str]] = {}
-    users: dict[PairFiles, list[ssl.SSLContext]] = {}
     for site in sites:
-        policy = POLICIES.get(site.policy)
-        if policy is None:
-            raise ConfigError(site.where, f"there is no TLS policy {site.policy!r}; there are {', '.join(POLICIES)}")
-        if not site.certificates:
-            raise CertificateError(site.where, "has no certificate")
-        identity = (site.policy, site.certificates, site.clients)
-        context = made.get(identity)
-        if context is None:
-            context = made[identity] = server_context(
-                policy, site.certificates, clients=site.clients, forgiving=forgiving
-            )
-            if site.clients is not None:
-                asking[context] = site.clients.where
-            for files in site.certificates:
-                users.setdefault(files, []).append(context)
         for host in site.hosts:
             name = host.lower().removesuffix(".")
-            _, other = by_host.setdefault(name, (context, site.where))
-            if other != site.where:
-                raise ConfigError(site.where, f"the name {host} belongs to {other} already")
-    default = made[sites[0].policy, sites[0].certificates, sites[0].clients]
+            if name in by_host and by_host[name][1] != site.where:
+                raise ConfigError(site.where, f"the name {host} belongs to {by_host[name][1]} already")
+            by_host[name] = (contexts.of(site, name if _is_exact(name) else ""), site.where)
+        if not site.hosts:
+            contexts.of(site)
+    default = by_host["*"][0] if "*" in by_host else contexts.of(sites[0])
     return IdentityTable(
         {host: context for host, (context, _) in by_host.items()},
         default,
-        {files: tuple(contexts) for files, contexts in users.items()},
-        asking,
+        {files: tuple(users) for files, users in contexts.users.items()},
+        contexts.asking,
     )
+
+
+def _is_exact(host: str) -> bool:
+    """Whether SNI can name it and nothing else: it is no pattern, and no address, which SNI does not carry."""
+    return not host.startswith("*") and ":" not in host and not host[-1:].isdigit()
 
 
 def alpn_fits(hello: ClientHello) -> bool:

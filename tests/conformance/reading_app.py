@@ -19,6 +19,6 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     while (message := await receive())["type"] == "http.request" and message.get("more_body"):
         pass
     if message["type"] == "http.request":
-        fields = [(b"content-length", b"%d" % len(PAGE))]
+        fields = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(PAGE))]
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else PAGE})

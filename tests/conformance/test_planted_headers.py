@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from securelight.conformance.case import Outcome
 from securelight.conformance.grade import grade_of
+from securelight.conformance.target import parse_target
 from tests.certificates import make_test_certificates
 from tests.conformance.support import failed_ids, suites
 from tests.conformance.test_planted_tls import judge_server
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tests.certificates import TestCertificates
 
 Fields = tuple[tuple[bytes, bytes], ...]
+TARGET = parse_target("https://site.example/")
 COOKIE = (b"Set-Cookie", b"__Host-id=1; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 
@@ -112,15 +115,15 @@ FAULTS: dict[str, tuple[Fault, str, *tuple[str, ...]]] = {
         _more(("Access-Control-Allow-Origin", "*"), ("Access-Control-Allow-Credentials", "true")),
         "headers/cors/stranger", "headers/cors/*"),
     "preflights for all": (_echo(rb"(?s)OPTIONS .*Origin: ([^\r]*)"), "headers/cors/preflight"),
-    "origins without an anchor": (_echo(rb"Origin: (https://localhost\.[^\r]*)\r"), "headers/cors/lookalike"),
-    "permission without Vary": (_echo(rb"Origin: (https://localhost)\r"), "headers/9110-12.5.5/vary"),
+    "origins without an anchor": (_echo(rb"Origin: (https://site\.example\.[^\r]*)\r"), "headers/cors/lookalike"),
+    "permission without Vary": (_echo(rb"Origin: (https://site\.example)\r"), "headers/9110-12.5.5/vary"),
     "no Date": (_with("Date", None), "headers/9110-6.6.1/date"),
     "changed tomorrow": (_more(("Last-Modified", "Tue, 03 Nov 2026 12:00:00 GMT")), "headers/9110-8.8.2/last-modified"),
     "nothing for caches": (_with("Cache-Control", None), "headers/9111-5.2/explicit"),
     "the path is a redirect": (_redirects(rb"GET (//stranger[^ ]*)"), "headers/redirects/slashes",
                                "headers/redirects/dots"),
     "the host is a redirect": (_redirects(rb"Host: (stranger\.example)", b"https://"), "headers/redirects/host"),
-    "out of TLS": (_redirects(rb"GET (/) ", b"http://localhost"), "headers/redirects/no-downgrade"),
+    "out of TLS": (_redirects(rb"GET (/) ", b"http://site.example"), "headers/redirects/no-downgrade"),
     "fields from the path": (_when(rb"(?i)%0d%0a", lambda _, fields: (*fields, (b"Injected", b"yes"))),
                              "headers/redirects/line-break"),
 }  # fmt: skip
@@ -131,8 +134,24 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> TestCertificates:
     return make_test_certificates(tmp_path_factory.mktemp("headers"))
 
 
+@pytest.fixture(autouse=True)
+def site_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the site leads to this machine."""
+
+    async def addresses(*_args: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(2, 1, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", addresses)
+
+
+def test_nobody_wants_hsts_for_localhost(pair: TestCertificates) -> None:
+    run = judge_server(suites("headers"), Server(pair, FAULTS["no HSTS"][0]), parse_target("https://localhost/"))
+    assert failed_ids(run) == []
+    assert "Headers: grade A, 100 of 100 points." in run.notes
+
+
 def test_the_right_server_passes_whole_with_grade_a(pair: TestCertificates) -> None:
-    run = judge_server(suites("headers"), Server(pair, Fault(fields=(*GOOD_FIELDS, COOKIE))))
+    run = judge_server(suites("headers"), Server(pair, Fault(fields=(*GOOD_FIELDS, COOKIE))), TARGET)
     assert failed_ids(run) == []
     skipped = {result.case.id for result in run.results if result.outcome is Outcome.SKIPPED}
     assert skipped == {"headers/9110-8.8.2/last-modified", "headers/9110-12.5.5/vary"}
@@ -142,7 +161,7 @@ def test_the_right_server_passes_whole_with_grade_a(pair: TestCertificates) -> N
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_by_its_own_case_and_no_unrelated_one(name: str, pair: TestCertificates) -> None:
     fault, own, *related = FAULTS[name]
-    run = judge_server(suites("headers"), Server(pair, fault))
+    run = judge_server(suites("headers"), Server(pair, fault), TARGET)
     failed = failed_ids(run)
     assert own in failed, [result.words for result in run.results if result.case.id == own]
     assert [one for one in failed if not any(fnmatchcase(one, pattern) for pattern in (own, *related))] == []
@@ -156,7 +175,7 @@ def test_a_fault_is_found_by_its_own_case_and_no_unrelated_one(name: str, pair: 
 def test_the_grade_falls_with_what_is_missing_and_tells_the_cure(
     name: str, letter: str, pair: TestCertificates
 ) -> None:  # fmt: skip
-    run = judge_server(suites("headers"), Server(pair, FAULTS[name][0]))
+    run = judge_server(suites("headers"), Server(pair, FAULTS[name][0]), TARGET)
     grade = grade_of(run.results)
     assert grade is not None
     assert grade.letter == letter

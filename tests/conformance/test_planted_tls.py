@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 TARGET = parse_target("https://localhost/")
 
 
-def judge_server(cases: Sequence[Suite], server: Server) -> Run:
+def judge_server(cases: Sequence[Suite], server: Server, target: Target = TARGET) -> Run:
     """The run of these cases against this server, in memory, on a clock that does not wait."""
 
     async def main() -> Run:
-        run = new_run(TARGET, cases)
+        run = new_run(target, cases)
         async with trio.open_nursery() as nursery:
 
             async def connect(_target: Target) -> trio.abc.Stream:

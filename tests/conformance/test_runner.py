@@ -14,6 +14,7 @@ from securelight.conformance.case import Case, Failed, Level, Outcome, Skipped, 
 from securelight.conformance.runner import Options, chosen, judge, judge_sync, new_run
 from securelight.conformance.suites import load_suite, suite_names
 from securelight.conformance.target import TargetError
+from securelight.conformance.transcript import Transcript
 from tests.conformance.http2_server import serve
 from tests.conformance.support import TARGET, judged, make_case, one_suite
 
@@ -175,6 +176,48 @@ async def test_a_server_that_never_comes_back_costs_a_bounded_time(autojump_cloc
     assert run.results[-1].words == "not asked: the server was away for more than 5 s"
 
 
+async def test_a_server_that_never_comes_back_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    """A thousand short waits would be a long one."""
+    mortal = Mortal(refusals=1_000_000)
+    cases = [make_case(mortal.killer, "killer"), *(make_case(good, f"case-{number}") for number in range(1_000))]
+    begun = trio.current_time()
+    run = await run_mortal(mortal, cases)
+    assert trio.current_time() - begun < 30
+    assert len(run.results) == 1_001
+    assert {result.outcome for result in run.results[1:]} == {Outcome.SKIPPED}
+    assert run.notes[-1] == "The server did not come back, and was given up: the other cases were not asked."
+
+
+async def test_the_victim_of_a_server_that_died_and_came_back_at_once_is_asked_again() -> None:
+    """A service manager starts it again, sooner than anybody sees that it was away."""
+    killed: list[trio.abc.Stream] = []
+    streams: list[trio.abc.Stream] = []
+
+    async def victim(dial: Dial) -> str:
+        client = await dial.http2()
+        if not killed:
+            killed.append(streams[-1])
+            await trio.aclose_forcefully(streams[-1])
+        return await client.works()
+
+    run = new_run(TARGET, one_suite([make_case(victim, "victim"), make_case(bad, "bad")]))
+    async with trio.open_nursery() as nursery:
+
+        async def connect(_target: Target) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(serve, theirs, frozenset())
+            streams.append(ours)
+            return ours
+
+        await judge(run, Options(jobs=1, connect=connect))
+        nursery.cancel_scope.cancel()
+    assert len(killed) == 1
+    assert outcomes(run) == {
+        "victim": (Outcome.PASSED, "the connection works: a new request got 200"),
+        "bad": (Outcome.FAILED, "it was wrong"),
+    }
+
+
 async def test_a_server_that_is_not_there_is_an_error_of_its_own() -> None:
     async def connect(_target: Target) -> trio.abc.Stream:
         raise ConnectionRefusedError(111, "Connection refused")
@@ -256,3 +299,16 @@ def test_the_suites_are_as_large_as_they_are_said_to_be() -> None:
 def test_an_id_has_three_parts(wrong: str) -> None:
     with pytest.raises(ValueError, match="no id of the form"):
         Topic("T", rfc=0, why="", cure="").must(wrong, "title")
+
+
+def test_long_pages_do_not_make_long_reports() -> None:
+    transcript = Transcript()
+    transcript.add(1, ">", "5 bytes", b"GET /")
+    for _ in range(1_000):
+        transcript.add(1, "<", "1400 bytes", b"x" * 1_400)
+    transcript.add(1, ">", "2 bytes", b"ok")
+    transcript.add(1, "<", "1 bytes", b"y")
+    transcript.add(1, "<", "1 bytes", b"z")
+    assert [(one.direction, one.words, len(one.data)) for one in transcript.entries()] == [
+        (">", "5 bytes", 5), ("<", "1400000 bytes", 512), (">", "2 bytes", 2), ("<", "1 bytes", 1), ("<", "1 bytes", 1),
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from securelight.model.errors import CertificateError, ConfigError
+from securelight.tls import identity
 from securelight.tls.client_hello import ClientHello
 from securelight.tls.identity import IdentityTable, TlsSite, alpn_fits, build_identities
 from tests.certificates import TestCertificates, make_test_certificates
@@ -80,18 +81,50 @@ def test_unknown_names_are_told(pairs: dict[str, TestCertificates]) -> None:
     assert not table.knows("other.test")
 
 
-def test_sites_with_the_same_certificates_and_policy_share_a_context(pairs: dict[str, TestCertificates]) -> None:
+def test_patterns_of_the_same_certificates_and_policy_share_a_context(pairs: dict[str, TestCertificates]) -> None:
     table = build_identities(
         [
-            site(pairs["first"], "a.test"),
-            site(pairs["first"], "b.test"),
-            site(pairs["first"], "c.test", policy="modern"),
-            site(pairs["second"], "d.test"),
+            site(pairs["first"], "*.a.test"),
+            site(pairs["first"], "*.b.test"),
+            site(pairs["first"], "*.c.test", policy="modern"),
+            site(pairs["second"], "*.d.test"),
         ]
     )
-    assert table.select("a.test") is table.select("b.test")
-    assert len({id(table.select(f"{name}.test")) for name in "abcd"}) == 3
+    assert table.select("x.a.test") is table.select("x.b.test") is table.select("")
+    assert len({id(table.select(f"x.{name}.test")) for name in "abcd"}) == 3
     assert table.pairs == (pairs["first"].pair, pairs["second"].pair)
+
+
+def resumes(table: IdentityTable, made_for: str, offered_for: str, version: ssl.TLSVersion) -> bool:
+    """Whether a session that was made for one name is resumed for another, or the same."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.minimum_version = client.maximum_version = version
+    session = handshake(table.select(made_for), client, made_for).client.session
+    assert session is not None
+    return bool(handshake(table.select(offered_for), client, offered_for, session).client.session_reused)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_worth_nothing_for_another_name(
+    version: ssl.TLSVersion, pairs: dict[str, TestCertificates]
+) -> None:
+    """RFC 6066, section 3; CVE-2025-23419."""
+    table = build_identities([site(pairs["first"], "a.test", "b.test", "*.c.test"), site(pairs["first"], "d.test")])
+    for name in ("a.test", "b.test", "d.test"):
+        assert resumes(table, name, name, version)
+        for other in {"a.test", "b.test", "d.test", "x.c.test", "unknown.test"} - {name}:
+            assert not resumes(table, name, other, version)
+            assert not resumes(table, other, name, version)
+
+
+def test_names_beyond_the_bound_share_a_context(
+    pairs: dict[str, TestCertificates], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "CONTEXTS_OF_NAMES", 2)
+    table = build_identities([site(pairs["first"], "a.test", "b.test", "c.test", "d.test")])
+    assert table.select("c.test") is table.select("d.test") is table.select("unknown.test")
+    assert len({id(table.select(f"{name}.test")) for name in "abcd"}) == 3
 
 
 def test_each_site_has_its_own_policy(pairs: dict[str, TestCertificates]) -> None:

@@ -10,6 +10,7 @@ from securelight.conformance.http1_questions import (
     DROPPED,
     REFUSED,
     REFUSED_OPEN,
+    WAITING,
     raw,
 )
 
@@ -57,7 +58,8 @@ for _key, (_value, _words) in _LENGTHS.items():
                 lambda target, value: request(target, b"Content-Length: " + value, method=b"POST", body=b"GET /"),
                 _value,
             ),
-            REFUSED,
+            # A server whose numbers have no end may wait for that much content; none may take five bytes for all of it.
+            REFUSED | WAITING if _key.startswith("2-to") else REFUSED,
         )
     )
 LENGTH.must("h1/6.3/two-lengths", "Two Content-Length fields with different values")(

@@ -86,12 +86,13 @@ _ONE: dict[str, tuple[str, Callable[[int], str], Expected]] = {
     "empty-suffix": ("The last nought bytes", lambda size: "bytes=-0", lambda size: None),
 }  # fmt: skip
 for _key, (_words, _value, _expected) in _ONE.items():
-    RANGES.must(f"h1/9110-14.1.2/{_key}", f"{_words}: the right part, or the whole page", section="14.1.2")(
+    # Of numbers that are too large for a machine the RFC says that recipients ought to anticipate them.
+    _add = RANGES.should if _key == "huge-end" else RANGES.must
+    _add(f"h1/9110-14.1.2/{_key}", f"{_words}: the right part, or the whole page", section="14.1.2")(
         _one(_value, _expected)
     )
 
 _IGNORED = {
-    "unknown-unit": ("lines=1-2", "a unit that nobody knows"),
     "letters": ("bytes=a-b", "letters for numbers"),
     "empty": ("bytes=", "no range"),
     "dash": ("bytes=-", "a dash alone"),
@@ -102,21 +103,29 @@ _IGNORED = {
     "plus": ("bytes=+0-+5", "plus signs"),
     "three-numbers": ("bytes=0-5-9", "three numbers"),
 }
-for _key, (_range, _words) in _IGNORED.items():
 
-    @RANGES.must(
-        f"h1/9110-14.2/{_key}", f"A Range with {_words} is ignored (200), or refused (400, 416)", section="14.2"
-    )
-    async def ignored(dial: Dial, value: str = _range) -> str:
+
+def _ignored(value: str, wanted: tuple[int, ...]) -> Question:
+    async def question(dial: Dial) -> str:
         """A malformed range may not be served as another one."""
         page = await whole(dial)
         answer = await get(dial, b"Range: " + value.encode())
-        wanted = (200,) if value.startswith("lines") else (200, 400, 416)
         if answer.status not in wanted:
             raise Failed(f"expected {wanted}, but got {answer.status} with {answer.get(b'content-range')!r}")
         if answer.status == 200 and answer.body != page.body:
             raise Failed("200, but with another content than the page")
         return str(answer.status)
+
+    return question
+
+
+RANGES.must("h1/9110-14.2/unknown-unit", "A Range with a unit that nobody knows is ignored", section="14.2")(
+    _ignored("lines=1-2", (200,))
+)
+for _key, (_range, _words) in _IGNORED.items():  # section 14.2: a server MAY ignore or reject these
+    RANGES.should(
+        f"h1/9110-14.2/{_key}", f"A Range with {_words} is ignored (200), or refused (400, 416)", section="14.2"
+    )(_ignored(_range, (200, 400, 416)))
 
 
 @RANGES.must("h1/9110-14.2/head", "HEAD with a Range, which is about GET only", section="14.2")

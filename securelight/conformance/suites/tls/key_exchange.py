@@ -151,7 +151,7 @@ async def dhe_size(dial: Dial) -> str:
     """Logjam breaks the small ones."""
     await spoken(dial, tls.TLS_1_2)
     flight = await offer(dial, tls.hello_1_2(name_of(dial), suites=(0x009E, 0x009F, 0x0033, 0x0039)))
-    if flight.server_hello is None:
+    if flight.refused:
         return f"not spoken: {was_refused(flight)}"
     try:
         bits = flight.prime_bits()
@@ -170,7 +170,7 @@ async def offered_curve(dial: Dial) -> str:
     for group in (tls.X25519, tls.P256, tls.P384):
         hello = tls.hello_1_2(name_of(dial)).put(tls.SUPPORTED_GROUPS, tls.vector(tls.numbers((group,)), 2))
         flight = await offer(dial, hello)
-        if flight.server_hello is None:
+        if flight.refused:
             continue
         if _exchange(flight)[0] != group:
             raise Failed(f"group {group} was offered, and {_exchange(flight)[0]} is used")
@@ -243,7 +243,7 @@ async def _scheme(dial: Dial, *schemes: int) -> int | None:
     await spoken(dial, tls.TLS_1_2)
     hello = tls.hello_1_2(name_of(dial))
     flight = await offer(dial, hello.put(tls.SIGNATURE_ALGORITHMS, _signatures(*schemes)))
-    return None if flight.server_hello is None else _exchange(flight)[1]
+    return None if flight.refused else _exchange(flight)[1]
 
 
 def _never(*schemes: int) -> Question:
@@ -280,7 +280,7 @@ async def default(dial: Dial) -> str:
     """Once that meant SHA-1."""
     await spoken(dial, tls.TLS_1_2)
     flight = await offer(dial, tls.hello_1_2(name_of(dial)).without(tls.SIGNATURE_ALGORITHMS))
-    if flight.server_hello is None:
+    if flight.refused:
         return was_refused(flight)
     used = _exchange(flight)[1]
     if used in (0x0201, 0x0203, 0x0101):
