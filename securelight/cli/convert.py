@@ -9,13 +9,14 @@ import click
 
 from securelight.config.faults import printable
 from securelight.config.foreign.draft import SyntaxFault
+from securelight.config.foreign.includes import Includes
 from securelight.config.foreign.lighttpd import convert_lighttpd
 from securelight.config.foreign.nginx import convert_nginx
 from securelight.model.errors import SecurelightError
 
 EPILOG: Final = """\b
 Examples:
-  securelight convert /etc/nginx/sites-enabled/shop > securelight.toml
+  securelight convert /etc/nginx/nginx.conf > securelight.toml
   securelight convert --from lighttpd old.conf
 
 \b
@@ -38,8 +39,8 @@ def command(file: Path, server: str | None) -> None:
     """Make a configuration from another server's.
 
     It goes to stdout. What could not be carried over is told on stderr, with the lines of the original, and stands at
-    the top of the result. Includes are not followed: name each file. Look through the result, above all for who may
-    see what, and let `securelight check` read it.
+    the top of the result. Included files are read too, output of programs is not. Look through the result, above all
+    for who may see what, and let `securelight check` read it.
     """
     try:
         if file.stat().st_size > MAXIMUM_BYTES:
@@ -52,7 +53,8 @@ def command(file: Path, server: str | None) -> None:
             "lighttpd" if "server.document-root" in text or "server.modules" in text or '$HTTP["' in text else "nginx"
         )
     try:
-        draft = convert_lighttpd(text) if server == "lighttpd" else convert_nginx(text)
+        includes = Includes(file.absolute().parent)
+        draft = convert_lighttpd(text, includes) if server == "lighttpd" else convert_nginx(text, includes)
     except SyntaxFault as error:
         raise NotConverted(
             f"{printable(str(file))} is not a configuration of {server}: {printable(str(error))}"

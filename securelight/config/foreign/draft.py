@@ -12,6 +12,10 @@ MAXIMUM_NOTES: Final = 200
 _CAPTURE: Final = re.compile(r"\$(\d)|\$\{(\d)\}")
 
 
+Line = int | str
+"""A number, with the file behind it if that is not the main one."""
+
+
 class SyntaxFault(ValueError):
     """A text that is not what it should be; the message names the line."""
 
@@ -32,7 +36,7 @@ class Draft:
         self.sites: list[dict[str, Any]] = []
         self.notes: list[str] = []
 
-    def note(self, line: int, text: str) -> None:
+    def note(self, line: Line, text: str) -> None:
         """Something that was not carried over, or not quite."""
         entry = f"line {line}: {printable(text, 160)}"
         if len(self.notes) < MAXIMUM_NOTES and entry not in self.notes:
@@ -44,6 +48,14 @@ class Draft:
         if address not in self.listens or not redirect:
             self.listens[address] = table
 
+    def free(self, hosts: list[str], line: Line) -> list[str]:
+        """Those of `hosts` that no site has yet; the others become a note."""
+        taken = {host for site in self.sites for host in site["hosts"]}
+        again = [host for host in hosts if host in taken]
+        if again:
+            self.note(line, f"another server for {', '.join(again)}; one site here has all that is for a host")
+        return [host for host in hosts if host not in taken]
+
     def toml(self, source: str) -> str:
         """All of it, as a file; `source` names the original."""
         head = [f"# Made from {printable(source)} by securelight convert. Look through it, then: securelight check"]
@@ -51,7 +63,9 @@ class Draft:
         table: dict[str, Any] = {}
         if self.server:
             table["server"] = self.server
-        table["listen"] = list(self.listens.values()) or [{"address": "*:443"}]
+        table["listen"] = list(self.listens.values())
+        if all("plain_http" in listen for listen in table["listen"]):
+            table["listen"].append({"address": "*:443"})
         table["site"] = self.sites
         return "\n".join(head) + "\n\n" + write_toml(table)
 

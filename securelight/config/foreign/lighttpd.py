@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from securelight.config.foreign.draft import Draft, SyntaxFault, add_rule, with_captures
+from securelight.config.foreign.draft import Draft, Line, SyntaxFault, add_rule, with_captures
+
+if TYPE_CHECKING:
+    from securelight.config.foreign.includes import Includes
 
 MAXIMUM_DEPTH: Final = 16
 _TOKEN: Final = re.compile(
@@ -33,37 +36,57 @@ class Setting(NamedTuple):
     operator: str
     value: Value
     block: tuple[Setting, ...] | None
-    line: int
+    line: Line
 
 
-def parse(text: str) -> tuple[Setting, ...]:
-    """The settings of a file.
+def parse(text: str, includes: Includes | None = None, source: str = "", depth: int = 0) -> tuple[Setting, ...]:
+    """The settings of a file, and of those that it includes.
+
+    Args:
+        text: of the file.
+        includes: finds the others; None to leave them out.
+        source: the file's name for messages; empty for the main one.
+        depth: of includes.
 
     Errors: SyntaxFault.
     """
-    tokens: list[tuple[str, int]] = []
+    tokens: list[tuple[str, Line]] = []
     line = 1
     for match in _TOKEN.finditer(text):
         token = match[0]
         if not token[0].isspace() and token[0] != "#":
-            tokens.append((token, line))
+            tokens.append((token, f"{line} of {source}" if source else line))
         line += token.count("\n")
     reader = _Reader(tokens)
     settings = reader.block(0)
     if reader.place != len(tokens):
         raise SyntaxFault(f"line {reader.line}: a closing brace without its opening one")
-    return settings
+    return settings if includes is None else _with_included(settings, includes, depth)
+
+
+def _with_included(settings: tuple[Setting, ...], includes: Includes, depth: int) -> tuple[Setting, ...]:
+    found: list[Setting] = []
+    for one in settings:
+        files = includes.read(str(one.value), depth) if one.name == "include" else None
+        if files is not None:
+            for name, text in files:
+                found += parse(text, includes, name, depth + 1)
+        elif one.block is not None:
+            found.append(one._replace(block=_with_included(one.block, includes, depth)))
+        else:
+            found.append(one)
+    return tuple(found)
 
 
 class _Reader:
     """Walks the tokens."""
 
-    def __init__(self, tokens: list[tuple[str, int]]) -> None:
+    def __init__(self, tokens: list[tuple[str, Line]]) -> None:
         self._tokens = tokens
         self.place = 0
 
     @property
-    def line(self) -> int:
+    def line(self) -> Line:
         """Of the next token."""
         return self._tokens[min(self.place, len(self._tokens) - 1)][1] if self._tokens else 1
 
@@ -137,13 +160,13 @@ class _Reader:
         return found
 
 
-def convert_lighttpd(text: str) -> Draft:
-    """The configuration in `text`, as far as it can be carried over.
+def convert_lighttpd(text: str, includes: Includes | None = None) -> Draft:
+    """The configuration in `text`, with what it includes, as far as it can be carried over.
 
     Errors: SyntaxFault.
     """
     draft = Draft()
-    settings = parse(text)
+    settings = parse(text, includes)
     _sockets(draft, settings)
     main = _Site(draft, {"hosts": ["*"]})
     main.convert([one for one in settings if one.block is None])

@@ -7,15 +7,16 @@ what and is not carried over is said in those words.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from securelight.config.foreign.draft import Draft, SyntaxFault, add_rule, with_captures
+from securelight.config.foreign.draft import Draft, add_rule, with_captures
+from securelight.config.foreign.nginx_syntax import parse
 
-MAXIMUM_DEPTH: Final = 16
-MAXIMUM_DIRECTIVES: Final = 20_000
-_TOKEN: Final = re.compile(
-    r"""[\s]+|\#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\$\{|\\.|[^\s{};"'])+""", re.DOTALL
-)
+if TYPE_CHECKING:
+    from securelight.config.foreign.draft import Line
+    from securelight.config.foreign.includes import Includes
+    from securelight.config.foreign.nginx_syntax import Directive
+
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "M": 2_592_000, "y": 31_536_000}
 _VARIABLES: Final = {
     "host": "{host}", "server_name": "{host}", "http_host": "{authority}", "request_uri": "{path}", "uri": "{path}",
@@ -26,7 +27,7 @@ _VARIABLE: Final = re.compile(r"\$\{?([a-zA-Z_]\w*)\}?")
 _HARMLESS: Final = frozenset({
     "access_log", "charset", "default_type", "error_log", "etag", "events", "fastcgi_param", "gzip_buffers",
     "gzip_comp_level", "gzip_http_version", "gzip_min_length", "gzip_proxied", "gzip_types", "gzip_vary", "http2",
-    "index", "keepalive_timeout", "log_format", "map_hash_bucket_size", "pid", "proxy_buffering",
+    "index", "keepalive_timeout", "load_module", "log_format", "map_hash_bucket_size", "pid", "proxy_buffering",
     "proxy_http_version", "proxy_set_header", "sendfile", "server_names_hash_bucket_size", "server_tokens",
     "ssl_ciphers", "ssl_dhparam", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_cache",
     "ssl_session_tickets", "ssl_session_timeout", "tcp_nodelay", "tcp_nopush", "types", "types_hash_max_size",
@@ -35,85 +36,29 @@ _HARMLESS: Final = frozenset({
 """What has no equal here because it is so anyway, or does not matter."""
 
 
-class Directive(NamedTuple):
-    """One directive, with its block if it has one."""
-
-    name: str
-    arguments: tuple[str, ...]
-    block: tuple[Directive, ...] | None
-    line: int
-
-
-def parse(text: str) -> tuple[Directive, ...]:
-    """The directives of a file.
-
-    Errors: SyntaxFault.
-    """
-    tokens: list[tuple[str, int]] = []
-    line, place = 1, 0
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None:
-            raise SyntaxFault(f"line {line}: a quote without its end")
-        token = match[0]
-        if not token[0].isspace() and token[0] != "#":
-            tokens.append((token, line))
-        line += token.count("\n")
-        place = match.end()
-    if len(tokens) > MAXIMUM_DIRECTIVES * 5:
-        raise SyntaxFault("the file is too long")
-    directives, place = _block(tokens, 0, 0)
-    if place != len(tokens):
-        raise SyntaxFault(f"line {tokens[place][1]}: a closing brace without its opening one")
-    return directives
-
-
-def _block(tokens: list[tuple[str, int]], place: int, depth: int) -> tuple[tuple[Directive, ...], int]:
-    if depth > MAXIMUM_DEPTH:
-        raise SyntaxFault(f"line {tokens[place - 1][1]}: blocks are nested too deeply")
-    found: list[Directive] = []
-    words: list[str] = []
-    begun = 0
-    while place < len(tokens):
-        word, line = tokens[place]
-        if word == "}":
-            break
-        place += 1
-        if word in (";", "{"):
-            if not words:
-                raise SyntaxFault(f"line {line}: {word} without a directive")
-            block = None
-            if word == "{":
-                block, place = _block(tokens, place, depth + 1)
-                if place == len(tokens):
-                    raise SyntaxFault(f"line {begun}: the block of {words[0]} has no end")
-                place += 1
-            found.append(Directive(words[0], tuple(words[1:]), block, begun))
-            words = []
-        else:
-            begun = begun if words else line
-            words.append(re.sub(r"\\(.)", r"\1", word[1:-1]) if word[0] in "\"'" else word)
-    if words:
-        raise SyntaxFault(f"line {begun}: {words[0]} does not end with ;")
-    return tuple(found), place
-
-
-def convert_nginx(text: str) -> Draft:
-    """The configuration in `text`, as far as it can be carried over.
+def convert_nginx(text: str, includes: Includes | None = None) -> Draft:
+    """The configuration in `text`, with what it includes, as far as it can be carried over.
 
     Errors: SyntaxFault.
     """
     draft = Draft()
-    top = parse(text)
+    top = parse(text, includes)
     flat = [inner for one in top for inner in (one.block or () if one.name == "http" else (one,))]
     upstreams = {
         one.arguments[0]: one for one in flat if one.name == "upstream" and one.arguments and one.block is not None
     }
     shared = [one for one in flat if one.name in ("gzip", "root", "add_header", "client_max_body_size")]
+    servers = [
+        _Server(draft, upstreams, [*shared, *one.block], one.line)
+        for one in flat
+        if one.name == "server" and one.block is not None
+    ]
+    for server in sorted(servers, key=lambda server: not server.is_encrypted):  # which have the hosts of both
+        server.convert()
     for one in flat:
         if one.name == "server" and one.block is not None:
-            _Server(draft, upstreams, [*shared, *one.block], one.line).convert()
-        elif one.name == "user" and one.arguments:
+            continue
+        if one.name == "user" and one.arguments:
             draft.server["user"] = one.arguments[0]
         elif one.name == "worker_processes" and one.arguments and one.arguments[0].isdigit():
             draft.server["workers"] = int(one.arguments[0])
@@ -129,7 +74,7 @@ def _shown(one: Directive) -> str:
 class _Server:
     """One server block."""
 
-    def __init__(self, draft: Draft, upstreams: dict[str, Directive], directives: list[Directive], line: int) -> None:
+    def __init__(self, draft: Draft, upstreams: dict[str, Directive], directives: list[Directive], line: Line) -> None:
         self._draft = draft
         self._upstreams = upstreams
         self._directives = directives
@@ -138,19 +83,27 @@ class _Server:
             (one.arguments[0] for one in reversed(directives) if one.name == "root" and one.arguments), ""
         )
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it listens for https somewhere."""
+        return any(one.name == "listen" and "ssl" in one.arguments for one in self._directives)
+
     def convert(self) -> None:
         """Add what it says to the draft."""
-        encrypted, addresses = self._listens()
+        addresses = self._listens()
         only_redirects = any(
             one.name == "return" and one.arguments[-1].startswith("https://") for one in self._directives
         )
         for address, is_encrypted in addresses:
             self._draft.listen(address, redirect=not is_encrypted)
-        if not encrypted:
-            if not only_redirects:
-                self._draft.note(self._line, "this server speaks plain HTTP; here, it only redirects to https")
+        if only_redirects and not self.is_encrypted:
             return
-        site: dict[str, Any] = {"hosts": self._hosts()}
+        hosts = self._draft.free(self._hosts(), self._line)
+        if not self.is_encrypted:
+            self._draft.note(self._line, "this server speaks plain HTTP; here, that only redirects to https")
+        if not hosts:
+            return
+        site: dict[str, Any] = {"hosts": hosts}
         if self._root:
             site["root"] = self._root
         self._own(site, self._directives, "")
@@ -163,7 +116,7 @@ class _Server:
         self._certificate(site)
         self._draft.sites.append(site)
 
-    def _listens(self) -> tuple[bool, list[tuple[str, bool]]]:
+    def _listens(self) -> list[tuple[str, bool]]:
         found = []
         for one in self._directives:
             if one.name != "listen" or not one.arguments:
@@ -177,7 +130,7 @@ class _Server:
             elif ":" not in address:
                 address = f"{address}:80"
             found.append((address, "ssl" in one.arguments))
-        return any(is_encrypted for _, is_encrypted in found), found
+        return found
 
     def _hosts(self) -> list[str]:
         hosts: list[str] = []

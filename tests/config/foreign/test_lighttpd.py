@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from securelight.config.foreign.draft import SyntaxFault
+from securelight.config.foreign.includes import Includes
 from securelight.config.foreign.lighttpd import convert_lighttpd
 from securelight.config.load import load
 from securelight.features import FEATURES
@@ -53,6 +54,26 @@ def test_what_is_not_carried_over_is_named_with_its_line() -> None:
     assert any('$HTTP["remoteip"]' in note for note in notes)
     notes = convert_lighttpd('mod.unknown = "x"\nurl.redirect = ( "a" => "%1" )\nelse { a = 1 }\n').notes
     assert [note.partition(":")[0] for note in notes[:2]] == ["line 1", "line 2"]
+
+
+def test_what_is_included_is_read_and_programs_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "conf-enabled").mkdir()
+    (tmp_path / "conf-enabled/a.conf").write_text('alias.url = ( "/a/" => "/srv/a/" )\nodd.thing = 1\n')
+    (tmp_path / "ran").touch()
+    text = f"""server.document-root = "/srv/www"
+include_shell "rm {tmp_path}/ran"
+include "conf-enabled/*.conf"
+include "missing.conf"
+"""
+    made = convert_lighttpd(text, Includes(tmp_path))
+    assert made.sites[0]["route"] == [{"path": "/a", "root": "/srv/a/"}]
+    assert (tmp_path / "ran").exists()
+    assert [note for note in made.notes if "certificate" not in note] == [
+        "line 2: include_shell", f"line 2 of {tmp_path}/conf-enabled/a.conf: odd.thing", "line 4: include",
+    ]  # fmt: skip
+    (tmp_path / "a.conf").write_text('include "a.conf"')
+    with pytest.raises(SyntaxFault, match="deep"):
+        convert_lighttpd('include "a.conf"', Includes(tmp_path))
 
 
 def test_a_folder_for_each_host() -> None:

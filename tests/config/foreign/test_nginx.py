@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from securelight.config.foreign.draft import Draft, SyntaxFault
+from securelight.config.foreign.includes import Includes
 from securelight.config.foreign.nginx import convert_nginx
 from securelight.config.load import load
 from securelight.features import FEATURES
@@ -35,7 +36,7 @@ def test_a_whole_file_is_carried_over_and_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "made.toml").write_text(draft.toml("nginx.conf"))
     config = load(tmp_path / "made.toml", FEATURES, {})
     listens = [(listen.address, listen.plain_http) for listen in config.listens]
-    assert listens == [("*:80", "redirect"), ("*:443", "off")]
+    assert sorted(listens) == [("*:443", "off"), ("*:80", "redirect")]
     [site] = config.sites
     assert site.hosts == ("example.org", "example.net", "*.example.net")
     assert (config.server.user, config.server.workers, config.server.limits.request_body_bytes) == (
@@ -97,10 +98,42 @@ def test_what_nobody_may_see_is_not_shown() -> None:
 
 
 def test_plain_http_becomes_a_redirect_and_that_is_said() -> None:
-    draft = convert_nginx("server { listen 8080; root /x; }")
-    assert draft.sites == []
-    assert list(draft.listens.values()) == [{"address": "*:8080", "plain_http": "redirect"}]
-    assert any("plain HTTP" in note for note in draft.notes)
+    made = convert_nginx("server { listen 8080; root /x; }")
+    assert tables(made)["listen"] == [{"address": "*:8080", "plain_http": "redirect"}, {"address": "*:443"}]
+    assert made.sites == [{"hosts": ["*"], "root": "/x"}]
+    assert any("plain HTTP" in note for note in made.notes)
+    assert any("no certificate" in note for note in made.notes)
+
+
+def test_the_server_with_a_certificate_has_the_host_of_both() -> None:
+    tls = "server { listen 443 ssl; server_name a.test; ssl_certificate a; ssl_certificate_key a; root /secure; }"
+    made = convert_nginx(f"server {{ listen 80; server_name a.test b.test; root /plain; }} {tls}")
+    assert [(site["hosts"], site["root"]) for site in made.sites] == [(["a.test"], "/secure"), (["b.test"], "/plain")]
+    assert any("another server for a.test" in note for note in made.notes)
+
+
+def test_what_is_included_is_read_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites/b.conf").write_text("server {\n listen 443 ssl;\n server_name b.test;\n include tls.conf;\n}")
+    (tmp_path / "sites/a.conf").write_text("server { listen 443 ssl; server_name a.test; include tls.conf; nonsense; }")
+    (tmp_path / "tls.conf").write_text("ssl_certificate x.pem; ssl_certificate_key x.key;")
+    made = convert_nginx("http { include sites/*.conf; include missing.conf; include none/*; }", Includes(tmp_path))
+    assert [site["hosts"] for site in made.sites] == [["a.test"], ["b.test"]]
+    assert all(site["certificate"] == [{"chain": "x.pem", "key": "x.key"}] for site in made.sites)
+    assert f"line 1 of {tmp_path}/sites/a.conf: nonsense" in made.notes
+    assert "line 1: include missing.conf" in made.notes
+    assert len(made.notes) == 2
+
+
+def test_files_that_include_each_other_for_ever_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("include a.conf;")
+    with pytest.raises(SyntaxFault, match="deep"):
+        convert_nginx("include a.conf;", Includes(tmp_path))
+    (tmp_path / "a.conf").write_text("include b*.conf;")
+    for number in range(300):
+        (tmp_path / f"b{number}.conf").touch()
+    with pytest.raises(SyntaxFault, match="more than 256 files"):
+        convert_nginx("include a.conf;", Includes(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["server {", "}", "a", "a 'b", "{ }", ";", "a { " * 40])
