@@ -14,7 +14,7 @@ from securelight.model.field_syntax import is_field_name
 
 COMMON: Final = '{client_address} - {user} [{time}] "{request}" {status} {bytes}'
 COMBINED: Final = COMMON + ' "{request_header:referer}" "{request_header:user-agent}"'
-NAMED: Final = {"combined": COMBINED, "common": COMMON, "vhost_combined": "{host}:{local_port} " + COMBINED}
+NAMED: Final = {"combined": COMBINED, "common": COMMON, "vhost_combined": "{authority} " + COMBINED}
 """Formats by name, as templates."""
 NAMES: Final = (*NAMED, "json", "off")
 """All that have a name."""
