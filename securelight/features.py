@@ -21,6 +21,7 @@ from securelight.handlers import (
     static_file,
     status_page,
     uwsgi,
+    webdav,
     wsgi,
 )
 from securelight.stages import (
@@ -64,6 +65,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # Handlers: exactly one answers.
     static_file.FEATURE,
     directory_listing.FEATURE,
+    webdav.FEATURE,
     asgi.FEATURE,
     wsgi.FEATURE,
     proxy.FEATURE,

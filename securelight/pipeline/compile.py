@@ -82,6 +82,7 @@ class BuildContext:
         in_thread: for bodies that are made by blocking work; the worker sets it.
         clock: monotonic seconds.
         scoreboard: what the workers say of themselves.
+        inner_routes: the paths of the site's other routes that lie below this one's.
         around: append to it what is to stand between the route's stages and its handler; then return None.
         repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
             and the response alone, so that a handler of which the same is true may set `facts.basis`.
@@ -107,6 +108,7 @@ class BuildContext:
     """What `shared` gave, by place."""
     error_handlers: ErrorHandlers | None = None
     """Set it in a builder to have errors of the route answered elsewhere."""
+    inner_routes: tuple[str, ...] = ()
     around: list[Callable[[Handler], Handler]] = field(default_factory=list)
     repeatable: bool = False
     upgrades: bool = False
@@ -346,6 +348,8 @@ def _compile_route(
 ) -> Route:
     context.base = site.base
     context.route_path = route.path
+    below = route.path.rstrip("/") + "/"
+    context.inner_routes = tuple(one.path for one in site.routes if one.path.startswith(below) and one.path != below)
     context.repeatable = repeatable and all(
         item.kind == "handler" or by_name[item.name].is_repeatable(item.settings) for item in route.features
     )

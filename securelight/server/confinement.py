@@ -38,7 +38,7 @@ _OPENS_NOTHING: Final = frozenset(
 _READS: Final = frozenset({"static_file", "directory_listing", "basic_auth", "digest_auth"})
 _CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer", "forward_auth"})
 _RUNS_CODE: Final = frozenset({"asgi", "wsgi", "cgi"})
-_WRITES: Final = frozenset({"compress", "cache"})
+_WRITES: Final = frozenset({"compress", "cache", "webdav"})
 _KNOWN: Final = _OPENS_NOTHING | _READS | _CONNECTS | _RUNS_CODE | _WRITES
 
 _SYSTEM: Final = (
@@ -178,7 +178,9 @@ def _read_by(name: str, settings: Any) -> Iterator[str]:
 
 def _written_by(name: str, settings: Any) -> Iterator[str]:
     """The folders that a feature's settings name for writing."""
-    if name in _WRITES and settings.directory:
+    if name == "webdav":
+        yield from (path for path in (settings.root, settings.state) if path and settings.writable)
+    elif name in _WRITES and settings.directory:
         yield settings.directory
     spool = getattr(settings, "spool", None)
     if spool is not None and spool.directory:
