@@ -6,6 +6,8 @@
 #   make check              ruff, mypy --strict, the import rule
 #   make test-py313         the test suite on Python 3.13 too, where there is one
 #   make bench              this server beside its peers, an hour or so (QUICK=1: five minutes; ARGS="--groups 1,2")
+#   make compare            this server and its peers before `securelight conform`, half an hour; writes the table of
+#                           docs/conformance.md (ARGS=--check: only says whether a verdict has changed)
 #   make fuzz               the parsers on mutated input       (TARGET=http1 SECONDS=60, for each target; ARGS=--keep)
 #   make docs               the documents that are generated from the code
 #   make clean              away with all that the above has made; never touches certs/
@@ -22,7 +24,7 @@ SECONDS ?= 60
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help serve test test-py313 check bench fuzz docs clean
+.PHONY: help serve test test-py313 check peers bench compare fuzz docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,14 +42,19 @@ check: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest -q tests/test_layers.py
 
 # Servers from PyPI to compare with are installed apart, so that nothing of ours ever depends on them; without them the
-# benchmark compares with what Debian has. More of that: docs/performance.md.
-bench: $(VENV)/.installed-dev
+# benchmark and the comparison take what Debian has. More of that: docs/performance.md and docs/conformance.md.
+peers: $(VENV)/.installed-dev
 	@test .venv-bench/.installed -nt benchmarks/peers/requirements.txt || { \
 	    echo 'Installing servers to compare with into .venv-bench' && \
 	    $(RUN)/python -m venv .venv-bench && \
 	    .venv-bench/bin/python -m pip install -qq --disable-pip-version-check -r benchmarks/peers/requirements.txt && \
 	    touch .venv-bench/.installed; } || echo 'They could not be installed, and are left out.' >&2
+
+bench: peers
 	@$(RUN)/python -m benchmarks $(ARGS)
+
+compare: peers
+	@$(RUN)/python -m tests.conformance.compare $(ARGS)
 
 # Without atheris, which has no wheel for every machine, mutations are random; the fuzzer says so.
 fuzz: $(VENV)/.installed-dev

@@ -12,12 +12,15 @@ import pytest
 import trio
 
 from securelight.conformance import baseline
-from securelight.conformance.case import Failed, Skipped
+from securelight.conformance.case import Failed, Outcome, Skipped
+from securelight.conformance.grade import grade_of
 from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
-from securelight.conformance.results import score
+from securelight.conformance.results import Result, score
+from securelight.conformance.runner import new_run
+from securelight.conformance.suites import Suite, load_suite
 from securelight.conformance.target import TargetError
 from tests.conformance.http2_server import serve
-from tests.conformance.support import judged, make_case, one_suite
+from tests.conformance.support import TARGET, judged, make_case, one_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,3 +183,22 @@ def test_a_partial_run_is_whole_in_every_form(run: Run) -> None:
     ElementTree.fromstring(junit.render(run).encode())
     assert json.loads(sarif.render(run))["runs"][0]["invocations"][0]["executionSuccessful"] is False
     assert any("Interrupted" in line for line in text.summary(run, text.plain))
+
+
+def test_the_grade_of_the_header_fields_explains_itself() -> None:
+    cases = [case for case in load_suite("headers").cases if case.id.startswith("headers/csp/")]
+    run = new_run(TARGET, [Suite("headers", "Header fields", tuple(cases))])
+    run.results = [Result(case, Outcome.FAILED, "there is <none>", 0.1) for case in cases]
+    grade = grade_of(run.results)
+    assert grade is not None
+    run.notes = ["The certificate is not trusted here.", *grade.lines()]
+    page = html.render(run)
+    assert f"<b>{grade.letter}</b>" in page
+    assert f"{grade.points} of 100 points" in page
+    assert page.count("There is &lt;none&gt;.<small>") == len(cases)
+    assert "<li>The certificate is not trusted here.</li>" in page
+    assert "<li>Headers: grade" not in page
+    lines = text.summary(run, text.plain)
+    assert [line for line in lines if line.startswith("  note")] == [
+        "  note  The certificate is not trusted here.", f"  note  {grade.lines()[0]}"
+    ]  # fmt: skip

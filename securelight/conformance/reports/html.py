@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from securelight import __version__
 from securelight.conformance.case import Level, Outcome
+from securelight.conformance.grade import grade_of
 from securelight.conformance.reports.style import STYLE
 from securelight.conformance.results import score, tally
 
@@ -88,9 +89,21 @@ def _suite_card(suite: Suite, results: list[Result]) -> str:
 
 
 def _notes(run: Run) -> str:
-    if not run.notes:
-        return ""
-    return '<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in run.notes) + "</ul>"
+    """What holds for all of it, and the grade of the header fields with what each point was lost for."""
+    grade = grade_of(run.of("headers"))
+    graded = grade.lines() if grade is not None else []
+    notes = [note for note in run.notes if note not in graded]
+    text = '<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>" if notes else ""
+    if grade is None or len(notes) == len(run.notes):
+        return text
+    rows = "".join(
+        f"<tr><td>&minus;{reason.points}</td><td>{escape(_sentence(reason.result.words))}."
+        f"<small>{escape(reason.result.case.cure)}</small></td></tr>"
+        for reason in grade.reasons
+    )
+    tone = "good" if grade.letter in "AB" else "fair" if grade.letter in "CD" else "bad"
+    return f"""{text}<section class="grade {tone}"><b>{grade.letter}</b>
+<div><h3>Header fields: {grade.points} of 100 points</h3><table>{rows}</table></div></section>"""
 
 
 def _group(why: str, cure: str, results: list[Result]) -> str:

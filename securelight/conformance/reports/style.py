@@ -25,6 +25,13 @@ conic-gradient(var(--tone) calc(var(--part)*1%),var(--line) 0)}
 .bar{display:flex;height:.5rem;border-radius:.25rem;overflow:hidden;gap:1px}
 .bar .passed{background:var(--good)}.bar .failed{background:var(--bad)}.bar .skipped{background:var(--skip)}
 .notes{margin:1.5rem 0 0;padding:.8rem 1rem .8rem 2rem;background:var(--fill);border-radius:.6rem;font-size:.92rem}
+.grade{display:flex;gap:1.5rem;margin:1.5rem 0 0;padding:1.1rem 1.25rem;border:1px solid var(--line);
+border-radius:.6rem}
+.grade>b{flex:none;width:4rem;height:4rem;border-radius:.6rem;display:grid;place-content:center;font-size:2.2rem;
+line-height:1;color:var(--paper);background:var(--tone)}
+.grade>div{flex:1;min-width:0}.grade h3{margin:0 0 .3rem;font-size:1rem}.grade table{margin:0}
+.grade td:first-child{width:2.75rem;color:var(--tone)}.grade td:nth-child(2){width:auto;display:table-cell;
+overflow-wrap:anywhere}
 h2{margin:2.75rem 0 1rem;font-size:1.35rem}
 .clean{margin-top:2rem;font-size:1.1rem;color:var(--good);font-weight:600}
 .group{margin:0 0 1.5rem;border:1px solid var(--line);border-radius:.6rem;overflow:hidden}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from securelight.conformance.case import Level, Outcome
+from securelight.conformance.grade import grade_of
 from securelight.conformance.results import score, tally
 
 if TYPE_CHECKING:
@@ -64,8 +65,12 @@ def summary(run: Run, paint: Paint) -> list[str]:
         lines.append(paint(row, colour))
     counts = tally(run.results)
     lines.append("")
-    lines += [line for note in run.notes for line in textwrap.wrap(printable(note), _WIDTH, initial_indent="  note  ",
-                                                                   subsequent_indent="        ")]  # fmt: skip
+    grade = grade_of(run.of("headers"))
+    graded = grade.lines() if grade is not None else []
+    for note in run.notes:
+        # The grade is one note and what it comes from, most of which the failures have told.
+        word = "" if note in graded[1:] else "note"
+        lines += textwrap.wrap(printable(note), _WIDTH, initial_indent=f"  {word:<6}", subsequent_indent=" " * 8)
     if run.interrupted:
         lines.append(paint("  Interrupted: the other cases were not asked.", "yellow"))
     musts, all_failures = len(run.failures(Level.MUST)), len(run.failures())
