@@ -11,6 +11,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -109,6 +110,9 @@ def _server_faults(server: ServerConfig, place: Callable[..., str]) -> list[Conf
         faults.append(ConfigError(place("state_directory"), f"there is no folder {quoted(server.state_directory)}"))
     log = server.access_log
     folder = Path(log.file).parent
+    if log.command and shutil.which(log.command[0]) is None:
+        what = f"there is no program {quoted(log.command[0])}"
+        faults.append(ConfigError(place("access_log", "command"), what))
     if log.format != "off" and log.file != "-" and not folder.is_dir():
         faults.append(ConfigError(place("access_log", "file"), f"there is no folder {quoted(str(folder))}"))
     return faults

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from securelight.config.faults import printable, quoted
+from securelight.config.log_settings import STANDARD
+from securelight.config.log_template import form_warnings
+from securelight.config.logs import SERVER_LOG, logs_of
 from securelight.model.errors import ConfigError
 from securelight.server.confinement import plan
 from securelight.stages.digest_auth import DigestAuthConfig, warnings as digest_auth_warnings
@@ -74,9 +77,18 @@ def _file_warnings(config: Config, place: Callable[..., str]) -> Iterator[Config
         if who := _written_by(path):
             what = f"can be written by {who}, who can change what is served and run; run: chmod o-w {_shown(path)}"
             yield ConfigError(_shown(path), what)
-    log = config.server.access_log
-    if log.format != "off" and log.file != "-" and (who := _written_by(Path(log.file).parent)):
-        yield ConfigError(place("access_log", "file"), f"its folder can be written by {who}")
+    for log in logs_of(config).values():
+        keys = {name: place("access_log", name) for name in ("file", "format")}
+        if log.where != SERVER_LOG:
+            keys = {name: f"{log.where}.{name}" for name in keys}
+        output = log.output
+        if output is None:
+            continue
+        in_file = output.kind == "file" and output.target[0] != STANDARD
+        if in_file and (who := _written_by(Path(output.target[0]).parent)):
+            yield ConfigError(keys["file"], f"its folder can be written by {who}")
+        for what in form_warnings(log.form):
+            yield ConfigError(keys["format"], what)
 
 
 def _written_by(path: Path) -> str:

@@ -25,6 +25,8 @@ FACILITIES: Final = {
     **{f"local{number}": 16 + number for number in range(8)},
 }
 """RFC 5424, section 6.2.1."""
+SERVER_LOG: Final = "server.access_log"
+"""The place of the settings of the server's own."""
 FEATURE_NAME: Final = "log"
 """Of the feature that has a site's log."""
 
@@ -140,7 +142,7 @@ def server_log(config: Config) -> Log:
     """That of the server."""
     own = config.server.access_log
     output = None if own.format == "off" else _output(own, config.base)
-    return Log("server.access_log", own.format, output, own.one_in, own.slow_seconds, own.query == "hidden")
+    return Log(SERVER_LOG, own.format, output, own.one_in, own.slow_seconds, own.query == "hidden")
 
 
 def logs_of(config: Config) -> dict[str, Log]:

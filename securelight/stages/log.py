@@ -6,6 +6,7 @@ what they refuse is in the right log. What has no route yet (a wrong host, no re
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from securelight.config.log_settings import SiteLogConfig
@@ -25,6 +26,8 @@ def check(settings: SiteLogConfig, base: Path) -> Sequence[str]:
     faults = [f"{key}: {what}" for key, what in option_faults(settings)]
     if settings.file not in ("", "-") and not (base / settings.file).parent.is_dir():
         faults.append(f"file: there is no folder {str((base / settings.file).parent)!r}")
+    if settings.command and settings.command[0] and shutil.which(settings.command[0]) is None:
+        faults.append(f"command: there is no program {settings.command[0]!r}")
     return faults
 
 

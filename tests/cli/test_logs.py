@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from securelight.cli.logs import Line, follow, last_lines
+from securelight.cli.logs import Line, follow, last_lines, pattern_of
 from securelight.cli.main import main
 
 COMBINED = '192.0.2.7 - - [23/Nov/2026:03:12:40 +0000] "GET /{} HTTP/2" {} 625 "-" "curl/8"'
@@ -109,3 +109,74 @@ key = "b"
     config.write_text(text.format("-"))
     result = logs("-c", str(config))
     assert (result.exit_code, "goes to no file" in result.output) == (1, True)
+
+
+def test_lines_of_a_template_are_read_by_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "shop.log").write_text("2026-11-23T03:12:40+00:00|GET|/a\\x20b|404|7.5|192.0.2.7\nno such line\n")
+    (tmp_path / "all.log").write_text("a.test " + COMBINED.format("vhost", 302) + "\n")
+    config = tmp_path / "securelight.toml"
+    config.write_text("""
+[server.access_log]
+file = "all.log"
+format = "vhost_combined"
+[[listen]]
+address = "127.0.0.1:0"
+[[site]]
+hosts = ["shop.test"]
+root = "."
+[site.log]
+file = "shop.log"
+format = "{time_iso}|{method}|{path}|{status}|{duration_ms}|{client_address}"
+[[site.certificate]]
+chain = "a"
+key = "b"
+[[site]]
+hosts = ["sys.test"]
+root = "."
+[site.log]
+syslog = "/dev/log"
+[[site.certificate]]
+chain = "a"
+key = "b"
+""")
+    shown = logs("-c", str(config), "--host", "shop.test").output.splitlines()
+    assert "\x1b[33m\x1b[1m404" in shown[0]
+    assert "GET /a\\x20b" in shown[0]
+    assert "7.5 ms, 192.0.2.7" in shown[0]
+    assert shown[1] == "no such line"
+    assert logs("-c", str(config), "--host", "shop.test", "--status", "4xx").output.count("\n") == 1
+    assert "\x1b[36m\x1b[1m302" in logs("-c", str(config)).output
+    assert "goes to syslog" in logs("-c", str(config), "--host", "sys.test").output
+    assert "no site has the host" in logs("-c", str(config), "--host", "other.test").output
+
+
+def test_a_template_without_a_status_is_shown_as_it_is() -> None:
+    assert pattern_of("{path}") is None
+    assert Line("/a 200").styled() == "/a 200"
+
+
+def test_the_journal_is_read_by_its_own_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text(
+        '#!/bin/sh\necho "$@" > ' + str(tmp_path / "asked") + "\ncat " + str(tmp_path / "journal") + "\n"
+    )
+    program.chmod(0o755)
+    (tmp_path / "journal").write_text(COMBINED.format("journal", 500) + "\n\x1b[2J\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    config = tmp_path / "securelight.toml"
+    config.write_text("""
+[server.access_log]
+journal = "/run/systemd/journal/socket"
+[[listen]]
+address = "127.0.0.1:0"
+[[site]]
+hosts = ["*"]
+root = "."
+[[site.certificate]]
+chain = "a"
+key = "b"
+""")
+    lines = logs("-c", str(config)).output.splitlines()
+    assert "\x1b[31m\x1b[1m500" in lines[0]
+    assert lines[1] == "\\x1b[2J"
+    assert "--identifier=securelight" in (tmp_path / "asked").read_text()
