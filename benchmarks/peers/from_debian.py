@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from benchmarks.peers.peer import ALL_FILES, RULES, Ability, Peer, Place, write_config, write_users
+from benchmarks.peers.peer import ALL_FILES, RULES, Ability, Peer, Place, site_features, write_config, write_users
 from benchmarks.setting import Setting
 
 
@@ -14,7 +14,8 @@ def _nginx(log_options: str = "", more: str = "") -> Callable[[Setting, Place], 
     def command(setting: Setting, place: Place) -> list[str]:
         write_users(place)
         rules = _rules("            rewrite ^/blog/{0}/([a-z0-9-]+)/?$ /new/{0} permanent;")
-        config = write_config("nginx.conf", setting, place, log_options=log_options, more=more, rules=rules)
+        features = site_features("nginx-features.conf", setting, place, rules=rules)
+        config = write_config("nginx.conf", setting, place, log_options=log_options, more=more, features=features)
         return ["-p", str(place.directory), "-e", str(place.directory / "error.log"), "-c", str(config)]
 
     return command
@@ -34,7 +35,8 @@ def _caddy(setting: Setting, place: Place) -> list[str]:
     write_users(place)
     user, _, hashed = (place.directory / "users").read_text().strip().partition(":")
     rules = _rules("\tredir /blog/{0}/* /new/{0} permanent")
-    config = write_config("Caddyfile", setting, place, rules=rules, user=user, hash=hashed)
+    features = site_features("Caddyfile-features", setting, place, rules=rules, user=user, hash=hashed)
+    config = write_config("Caddyfile", setting, place, features=features)
     return ["run", "--adapter", "caddyfile", "--config", str(config)]
 
 

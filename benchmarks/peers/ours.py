@@ -24,8 +24,12 @@ SITES_A_FILE = 500
 """A configuration file may have a megabyte."""
 
 
-def write_our_config(setting: Setting, place: Place, engine: str) -> Path:
-    """A folder of configuration files: one for the server, and sites in further ones."""
+def write_our_config(setting: Setting, place: Place, engine: str, *, features: bool = True) -> Path:
+    """A folder of configuration files: one for the server, and sites in further ones.
+
+    Args:
+        features: a route for each feature that has a row; never where there are many sites, which are plain.
+    """
     if place.application:
         content = f"""app = "bench_app:app"
 [site.asgi]
@@ -42,7 +46,7 @@ root = "{setting.site}"
 path = "/behind"
 [site.route.proxy]
 upstreams = ["http://127.0.0.1:{setting.origin_port}"]
-{_features(setting, place)}"""
+{_features(setting, place) if features and len(place.identities) == 1 else ""}"""
     values = {**common_values(setting, place), "engine": engine, "content": content}
     server, each, _ = split_template("securelight.toml")
     folder = place.directory / "conf.d"
@@ -55,7 +59,6 @@ upstreams = ["http://127.0.0.1:{setting.origin_port}"]
 
 
 def _features(setting: Setting, place: Place) -> str:
-    """A route for each feature that has a row."""
     write_users(place)
     (place.directory / "users").chmod(0o600)
     rules = "".join(

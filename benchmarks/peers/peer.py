@@ -170,6 +170,13 @@ def each_site(block: str, place: Place, values: Mapping[str, object]) -> list[st
     return [fill(block, {**values, "host": one.host, "chain": one.chain, "key": one.key}) for one in place.identities]
 
 
+def site_features(name: str, setting: Setting, place: Place, **more: object) -> str:
+    """The template file `name`, which belongs into the site; nothing where there are many sites, which are plain."""
+    if len(place.identities) > 1:
+        return ""
+    return fill((_HERE / name).read_text(), {**common_values(setting, place), **more})
+
+
 def write_config(name: str, setting: Setting, place: Place, **more: object) -> Path:
     """Fill in the template file `name` and write it to the server's folder; returns where."""
     values = {**common_values(setting, place), **more}
