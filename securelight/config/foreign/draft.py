@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from securelight.config.faults import printable
 from securelight.config.layout import write_toml
 
 MAXIMUM_NOTES: Final = 200
+_WITH_ROOT: Final = ("fastcgi", "directory_listing")
+"""Whose root is what the path of the route stands for, as that of the route itself."""
 _CAPTURE: Final = re.compile(r"\$(\d)|\$\{(\d)\}")
 
 
@@ -75,6 +78,21 @@ def with_captures(text: str) -> str:
     return _CAPTURE.sub(
         lambda match: "{" + (match[1] or match[2]) + "}", re.sub(r"(?<!\$)\{|(?<!\$\{\d)\}", lambda m: m[0] * 2, text)
     )
+
+
+def below(path: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies of `routes`, which have a condition and stand at `/`, for what is below `path`.
+
+    Here the longest path decides before conditions are asked; there, conditions come first. Without these a folder with
+    a route of its own would show the source of programs that run everywhere else.
+    """
+    copies = []
+    for route in copy.deepcopy(routes):
+        for table in (route, *(route[name] for name in _WITH_ROOT if name in route)):
+            if "root" in table:
+                table["root"] = table["root"].rstrip("/") + path
+        copies.append(route | {"path": path})
+    return copies
 
 
 def add_rule(site: dict[str, Any], feature: str, rule: dict[str, Any]) -> None:

@@ -8,156 +8,21 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from securelight.config.foreign.draft import Draft, Line, SyntaxFault, add_rule, with_captures
+from securelight.config.foreign.draft import Draft, add_rule, with_captures
+from securelight.config.foreign.lighttpd_syntax import parse
 
 if TYPE_CHECKING:
     from securelight.config.foreign.includes import Includes
+    from securelight.config.foreign.lighttpd_syntax import Setting
 
-MAXIMUM_DEPTH: Final = 16
-_TOKEN: Final = re.compile(
-    r"""\s+|\#[^\n]*|"(?:\\.|[^"\\])*"|=>|\+=|:=|==|=~|!=|!~|=|[(){},]|\$[A-Z]+\["[^"]*"\]|[\w.-]+|\S""", re.DOTALL
-)
 _HARMLESS: Final = frozenset({
     "accesslog.filename", "compress.cache-dir", "etag.use-inode", "mimetype.assign", "server.compat-module-load",
     "server.errorlog", "server.event-handler", "server.feature-flags", "server.http-parseopts", "server.max-fds",
     "server.modules", "server.pid-file", "server.tag", "server.upload-dirs", "ssl.cipher-list",
     "ssl.openssl.ssl-conf-cmd", "static-file.exclude-extensions",
 })  # fmt: skip
-
-Value = Any
-
-
-class Setting(NamedTuple):
-    """`name = value`, or a block if `block` is not None: then `name` is its condition."""
-
-    name: str
-    operator: str
-    value: Value
-    block: tuple[Setting, ...] | None
-    line: Line
-
-
-def parse(text: str, includes: Includes | None = None, source: str = "", depth: int = 0) -> tuple[Setting, ...]:
-    """The settings of a file, and of those that it includes.
-
-    Args:
-        text: of the file.
-        includes: finds the others; None to leave them out.
-        source: the file's name for messages; empty for the main one.
-        depth: of includes.
-
-    Errors: SyntaxFault.
-    """
-    tokens: list[tuple[str, Line]] = []
-    line = 1
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        if not token[0].isspace() and token[0] != "#":
-            tokens.append((token, f"{line} of {source}" if source else line))
-        line += token.count("\n")
-    reader = _Reader(tokens)
-    settings = reader.block(0)
-    if reader.place != len(tokens):
-        raise SyntaxFault(f"line {reader.line}: a closing brace without its opening one")
-    return settings if includes is None else _with_included(settings, includes, depth)
-
-
-def _with_included(settings: tuple[Setting, ...], includes: Includes, depth: int) -> tuple[Setting, ...]:
-    found: list[Setting] = []
-    for one in settings:
-        files = includes.read(str(one.value), depth) if one.name == "include" else None
-        if files is not None:
-            for name, text in files:
-                found += parse(text, includes, name, depth + 1)
-        elif one.block is not None:
-            found.append(one._replace(block=_with_included(one.block, includes, depth)))
-        else:
-            found.append(one)
-    return tuple(found)
-
-
-class _Reader:
-    """Walks the tokens."""
-
-    def __init__(self, tokens: list[tuple[str, Line]]) -> None:
-        self._tokens = tokens
-        self.place = 0
-
-    @property
-    def line(self) -> Line:
-        """Of the next token."""
-        return self._tokens[min(self.place, len(self._tokens) - 1)][1] if self._tokens else 1
-
-    def _peek(self) -> str:
-        return self._tokens[self.place][0] if self.place < len(self._tokens) else ""
-
-    def _take(self, wanted: str = "") -> str:
-        word = self._peek()
-        if not word or (wanted and word != wanted):
-            raise SyntaxFault(f"line {self.line}: expected {wanted or 'more'}, found {word or 'the end'}")
-        self.place += 1
-        return word
-
-    def block(self, depth: int) -> tuple[Setting, ...]:
-        if depth > MAXIMUM_DEPTH:
-            raise SyntaxFault(f"line {self.line}: blocks are nested too deeply")
-        found: list[Setting] = []
-        while self._peek() and self._peek() != "}":
-            line, name = self.line, self._take()
-            if name.startswith("$"):
-                operator, value = self._take(), self._value(depth)
-                found.append(Setting(name, operator, value, self._braces(depth), line))
-            elif name == "if" or (name == "else" and self._peek() != "{"):
-                continue  # the condition that follows is read as one of its own
-            elif name in ("else", "include", "include_shell"):
-                value = "" if name == "else" else self._value(depth)
-                found.append(Setting(name, "", value, self._braces(depth) if name == "else" else None, line))
-            else:
-                operator = self._take()
-                if operator not in ("=", "+=", ":="):
-                    raise SyntaxFault(f"line {line}: expected = after {name}, found {operator}")
-                found.append(Setting(name, operator, self._value(depth), None, line))
-        return tuple(found)
-
-    def _braces(self, depth: int) -> tuple[Setting, ...]:
-        self._take("{")
-        inner = self.block(depth + 1)
-        self._take("}")
-        return inner
-
-    def _value(self, depth: int) -> Value:
-        if depth > MAXIMUM_DEPTH:
-            raise SyntaxFault(f"line {self.line}: values are nested too deeply")
-        word = self._take()
-        value: Value
-        if word == "(":
-            value = self._list(depth + 1)
-        elif word[0] == '"':
-            value = re.sub(r'\\(["\\])', r"\1", word[1:-1])
-        else:
-            value = int(word) if word.isdigit() else word
-        while self._peek() == "+":
-            self._take()
-            other = self._value(depth)
-            value = value + other if isinstance(value, list) and isinstance(other, list) else f"{value}{other}"
-        return value
-
-    def _list(self, depth: int) -> list[tuple[Value, Value]]:
-        """(key or None, value) of each element."""
-        found: list[tuple[Value, Value]] = []
-        while self._peek() != ")":
-            value = self._value(depth)
-            if self._peek() == "=>":
-                self._take()
-                found.append((value, self._value(depth)))
-            else:
-                found.append((None, value))
-            if self._peek() != ")":
-                self._take(",")
-        self._take(")")
-        return found
 
 
 def convert_lighttpd(text: str, includes: Includes | None = None) -> Draft:
@@ -189,9 +54,34 @@ def convert_lighttpd(text: str, includes: Includes | None = None) -> Draft:
     if "root" in main.table or not draft.sites:
         draft.sites.append(main.table)
     for table in draft.sites:
+        if "route" in table:
+            table["route"] = _with_programs(table["route"])
         if "certificate" not in table:
             draft.note(1, f"{', '.join(table['hosts'])} has no certificate; add [[site.certificate]]")
     return draft
+
+
+def _with_programs(routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`routes`, with those of programs in the folders that stand beside the root too: their source is not shown."""
+    programs = [route for route in routes if "fastcgi" in route]
+    found = []
+    for route in routes:
+        if "root" in route:
+            found += [
+                program | {"path": route["path"], "fastcgi": program["fastcgi"] | {"root": route["root"]}}
+                for program in programs
+            ]
+        found.append(route)
+    return found
+
+
+def _move(table: Any, before: str, after: str) -> None:
+    """Put `after` where `before` is the folder that something looks in."""
+    for key, value in table.items() if isinstance(table, dict) else ():
+        if key in ("root", "file_exists") and value == before:
+            table[key] = after
+        for inner in value if isinstance(value, list) else (value,):
+            _move(inner, before, after)
 
 
 def _names(expression: str) -> list[str]:
@@ -268,7 +158,10 @@ class _Site:
                 self._draft.note(one.line, f"{one.name}{where}")
 
     def _on_server_document_root(self, one: Setting, _when: Any) -> None:
+        before = self.table.get("root")
         self.table["root"] = str(one.value).rstrip("/") or "/"
+        if before is not None:
+            _move(self.table, before, self.table["root"])
 
     def _on_index_file_names(self, one: Setting, _when: Any) -> None:
         names = [str(value) for _, value in one.value] if isinstance(one.value, list) else []
@@ -322,7 +215,10 @@ class _Site:
 
     def _on_alias_url(self, one: Setting, _when: Any) -> None:
         for path, folder in one.value if isinstance(one.value, list) else []:
-            self.table.setdefault("route", []).append({"path": str(path).rstrip("/") or "/", "root": str(folder)})
+            route = {"path": str(path).rstrip("/") or "/", "root": str(folder)}
+            self.table.setdefault("route", []).append(route)
+            if str(path).endswith("/") != str(folder).endswith("/"):
+                self._draft.note(one.line, f"{one.name}: {path} => {folder} (a slash at the end of one alone)")
 
     def _on_url_access_deny(self, one: Setting, _when: Any) -> None:
         patterns = [f"*{value}" for _, value in one.value] if isinstance(one.value, list) else []
@@ -351,7 +247,8 @@ class _Site:
             route = str(path).rstrip("/") or "/"
             table = {"path": route, "proxy": {"upstreams": addresses}}
             if route == "/":
-                self.table.pop("root", None)
+                for key in ("root", "static_file", "directory_listing"):
+                    self.table.pop(key, None)
             self.table.setdefault("route", []).append(table)
 
     def _on_fastcgi_server(self, one: Setting, _when: Any) -> None:
@@ -390,7 +287,8 @@ class _Site:
 
     def _on_dir_listing_activate(self, one: Setting, _when: Any) -> None:
         if one.value == "enable" and "root" in self.table:
-            self.table["directory_listing"] = {"root": self.table.pop("root")}
+            files = self.table.pop("static_file", {})
+            self.table["directory_listing"] = {"root": self.table.pop("root"), **files}
 
     def _on_server_dir_listing(self, one: Setting, when: Any) -> None:
         self._on_dir_listing_activate(one, when)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from securelight.config.foreign.draft import Draft, add_rule, with_captures
+from securelight.config.foreign.draft import Draft, add_rule, below, with_captures
 from securelight.config.foreign.nginx_syntax import parse
 
 if TYPE_CHECKING:
@@ -107,14 +107,36 @@ class _Server:
         if self._root:
             site["root"] = self._root
         self._own(site, self._directives, "")
-        routes = [self._location(one) for one in self._directives if one.name == "location" and one.block is not None]
-        site["route"] = [route for route in routes if route is not None]
+        site["route"] = self._routes()
         if any(route["path"] == "/" and "when" not in route for route in site["route"]):
             site.pop("root", None)
         if not site["route"]:
             del site["route"]
         self._certificate(site)
         self._draft.sites.append(site)
+
+    def _routes(self) -> list[dict[str, Any]]:
+        """Those of the locations: exact ones before expressions, and both before paths that do not say `^~`."""
+        exact: list[dict[str, Any]] = []
+        expressions: list[dict[str, Any]] = []
+        paths: list[tuple[dict[str, Any], bool]] = []
+        for one in self._directives:
+            route = self._location(one) if one.name == "location" and one.block is not None else None
+            if route is None:
+                continue
+            if one.arguments[0] == "=":
+                exact.append(route)
+            elif one.arguments[0] in ("~", "~*"):
+                expressions.append(route)
+            else:
+                paths.append((route, one.arguments[0] == "^~"))
+        found = [*exact, *expressions]
+        for route, before_expressions in paths:
+            if route["path"] != "/":
+                inside = [one for one in exact if one["when"]["path"][0].startswith(route["path"] + "/")]
+                found += below(route["path"], inside if before_expressions else [*inside, *expressions])
+            found.append(route)
+        return found
 
     def _listens(self) -> list[tuple[str, bool]]:
         found = []
@@ -160,7 +182,9 @@ class _Server:
             one.arguments if len(one.arguments) == 2 else ("", one.arguments[0] if one.arguments else "")
         )
         route: dict[str, Any]
-        if modifier in ("", "^~") and pattern.startswith("/"):
+        if modifier in ("", "^~") and "." in pattern.rpartition("/")[2] and pattern.startswith("/"):
+            route = {"path": "/", "when": {"path": [f"{pattern}*"]}}  # a file, not a folder
+        elif modifier in ("", "^~") and pattern.startswith("/"):
             route = {"path": pattern.rstrip("/") or "/"}
         elif modifier == "=":
             route = {"path": "/", "when": {"path": [pattern]}}

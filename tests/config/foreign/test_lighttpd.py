@@ -30,7 +30,7 @@ def test_a_whole_file_is_carried_over_and_can_be_loaded(tmp_path: Path) -> None:
     assert config.server.user == "www-data"
     first, rest = config.sites
     assert (first.hosts, rest.hosts) == (("example.org", "www.example.org"), ("*",))
-    assert sorted(route.path for route in rest.routes) == ["/", "/", "/api", "/docs"]
+    assert sorted(route.path for route in rest.routes) == ["/", "/", "/api", "/docs", "/docs"]
     names = {item.name for item in rest.routes[0].features}
     assert names == {"static_file", "access", "redirect", "rewrite", "expires"}
 
@@ -74,6 +74,25 @@ include "missing.conf"
     (tmp_path / "a.conf").write_text('include "a.conf"')
     with pytest.raises(SyntaxFault, match="deep"):
         convert_lighttpd('include "a.conf"', Includes(tmp_path))
+
+
+def test_variables_and_the_root_of_a_host_are_where_they_were_used() -> None:
+    made = convert_lighttpd(
+        """var.base = "/srv"
+server.document-root = var.base + "/www"
+index-file.names = ("index.php")
+fastcgi.server = (".php" => (("socket" => "/run/php.sock")))
+alias.url = ("/old/" => var.base + "/old/")
+$HTTP["host"] == "b.test" { server.document-root = var.base + "/b"  dir-listing.activate = "enable" }
+$HTTP["host"] == "c.test" { proxy.server = ("" => (("host" => "127.0.0.1", "port" => 3000))) }"""
+    )
+    main, listed, proxied = made.sites[-1], *made.sites[:2]
+    assert main["root"] == "/srv/www"
+    assert [route.get("fastcgi", route)["root"] for route in main["route"]] == ["/srv/www", "/srv/old/", "/srv/old/"]
+    assert [route["path"] for route in main["route"]] == ["/", "/old", "/old"]
+    assert listed["directory_listing"] == {"root": "/srv/b", "index": ["index.php"]}
+    assert listed["route"][0]["fastcgi"]["root"] == "/srv/b"
+    assert not {"root", "static_file", "directory_listing"} & set(proxied)
 
 
 def test_a_folder_for_each_host() -> None:

@@ -50,10 +50,13 @@ def test_a_whole_file_is_carried_over_and_can_be_loaded(tmp_path: Path) -> None:
     }
     assert made == {
         ("/", ""): {"static_file", "redirect", "rewrite"},
+        ("/api", r"(?i)\.php$"): {"fastcgi", "redirect"},
         ("/api", ""): {"proxy", "redirect"},
         ("/img", ""): {"static_file", "expires", "redirect"},
         ("/", "['/favicon.ico']"): {"respond", "redirect"},
         ("/", r"(?i)\.php$"): {"fastcgi", "redirect"},
+        ("/admin", r"(?i)\.php$"): {"fastcgi", "redirect"},
+        ("/files", r"(?i)\.php$"): {"fastcgi", "redirect"},
         ("/admin", ""): {"static_file", "access", "basic_auth", "redirect"},
         ("/files", ""): {"directory_listing", "redirect"},
     }
@@ -87,14 +90,15 @@ def test_a_variable_without_an_equal_is_a_note_and_no_rule() -> None:
 
 
 def test_root_and_alias_mean_different_folders() -> None:
-    made = routes(server("location /a/ { root /data; } location /b/ { alias /data/; } location ~ x { root /data; }"))
-    assert [route["root"] for route in made] == ["/data/a", "/data", "/data"]
+    made = routes(server("location /a/ { root /data; } location /b/ { alias /data/; }"))
+    assert [route["root"] for route in made] == ["/data/a", "/data"]
 
 
 def test_what_nobody_may_see_is_not_shown() -> None:
     made = routes(server("root /data; location /internal/ { internal; } location ~ /\\.ht { deny all; }"))
-    assert made[0]["respond"] == {"status": 404}
-    assert made[1]["access"] == {"rule": [{"action": "deny"}]}
+    assert [route["path"] for route in made] == ["/", "/internal", "/internal"]
+    assert made[2]["respond"] == {"status": 404}
+    assert made[0]["access"] == made[1]["access"] == {"rule": [{"action": "deny"}]}
 
 
 def test_plain_http_becomes_a_redirect_and_that_is_said() -> None:
@@ -123,6 +127,34 @@ def test_what_is_included_is_read_where_it_stands(tmp_path: Path) -> None:
     assert f"line 1 of {tmp_path}/sites/a.conf: nonsense" in made.notes
     assert "line 1: include missing.conf" in made.notes
     assert len(made.notes) == 2
+
+
+def test_programs_run_below_every_path_where_they_ran_before() -> None:
+    """Else a folder with a location of its own would show their source."""
+    made = routes(
+        server(
+            "root /srv; location /blog/ { expires 1d; } location ^~ /raw/ { expires 1d; } "
+            "location = /blog/x { return 204; } location ~ [.]php$ { fastcgi_pass unix:/run/php.sock; } "
+            "location /api/ { proxy_pass http://127.0.0.1:1; }"
+            "location /wp-login.php { deny all; }"
+        )
+    )
+    found = [
+        (route["path"], *route.get("when", {}).values(), *(set(route) & {"fastcgi", "proxy", "respond"}))
+        for route in made
+    ]
+    assert found == [
+        ("/", ["/blog/x"], "respond"),
+        ("/", "[.]php$", "fastcgi"),
+        ("/blog", ["/blog/x"], "respond"),
+        ("/blog", "[.]php$", "fastcgi"),
+        ("/blog",),
+        ("/raw",),
+        ("/api", "[.]php$", "fastcgi"),
+        ("/api", "proxy"),
+        ("/", ["/wp-login.php*"]),
+    ]
+    assert [route["fastcgi"]["root"] for route in made if "fastcgi" in route] == ["/srv", "/srv/blog", "/srv/api"]
 
 
 def test_files_that_include_each_other_for_ever_are_refused(tmp_path: Path) -> None:
