@@ -14,6 +14,8 @@ Known differences, each argued:
   announced) come after the other events of their run. The same events are reported, in the same order by stream.
 - Credit of the last frame of a body that is too short is lost inside nghttp2; its adapter widens the connection's
   window instead, so the client is given as much in either case (tested in test_http2_adapters).
+- A header list of more than twice the allowed size that is malformed, too, costs the connection on h2, which counts all
+  of it first, and the stream on nghttp2, which stops looking at its first fault.
 - Compression faults may differ in which malformed block is noticed (`COMPRESSION_FAULTS`): RFC 7541 leaves open
   whether a Huffman-coded string with superfluous padding, or a table size update in a place where it does nothing, is
   looked at. Random blocks are therefore compared by their engines' verdict only when both can decode them; everything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -20,11 +21,13 @@ SEEDS = [
     b"\x03body",
 ]
 URL = b"https://a.test/"
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Where a database is quick."""
 HEADERS = Headers([(b"accept", b"x")])
 
 
 def fuzz(data: bytes) -> None:
-    with tempfile.TemporaryDirectory(prefix="securelight-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(prefix="securelight-fuzz-", dir=IN_MEMORY) as folder:
         store = DiskStore(Path(folder), 1 << 20)
         entry = Entry(URL, variant_of((), HEADERS), msgspec.structs.replace(_FACTS, vary=()), b"the body")
         store.put(entry)
