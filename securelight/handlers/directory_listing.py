@@ -22,15 +22,18 @@ from securelight.handlers import listing_page
 from securelight.handlers.static_file import StaticFileConfig, StaticFiles, check as check_files
 from securelight.model.body import PUSHED_BODY, AsyncBody
 from securelight.model.errors import BodyAborted, ConfigError, Refusal
+from securelight.model.request import Facts
 from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
+from securelight.pipeline.stage import Deferred
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from securelight.model.request import Facts, Request
-    from securelight.pipeline.stage import Deferred, Handler
+    from securelight.model.request import Request
+    from securelight.pipeline.exchange import Exchange
+    from securelight.pipeline.stage import Handler
 
 _PIECE_ENTRIES = 512
 _PIECE_CHARACTERS = 65_536
@@ -74,9 +77,10 @@ class _Wanted:
         depth: how many segments that has.
         by, descending: the order.
         json: rather than HTML.
+        allows: whether the client could get an entry, as far as stages of the route say; None if they say nothing.
     """
 
-    __slots__ = ("by", "depth", "descending", "json", "path", "relative")
+    __slots__ = ("allows", "by", "depth", "descending", "json", "path", "relative")
 
     def __init__(self, request: Request, relative: bytes, default: SortKey) -> None:
         self.path = request.path.encode("utf-8", "surrogateescape")
@@ -89,6 +93,7 @@ class _Wanted:
                 self.by = key
         self.descending = asked.get("order") == "desc"
         self.json = _prefers_json(request.headers.get(b"accept"))
+        self.allows: Callable[[Entry], bool] | None = None
 
 
 def _prefers_json(accept: bytes | None) -> bool:
@@ -106,13 +111,14 @@ def _prefers_json(accept: bytes | None) -> bool:
 class DirectoryListing(StaticFiles):
     """The handler of one route."""
 
-    __slots__ = ("_style", "_visible", "in_thread", "places", "settings")
+    __slots__ = ("_guards", "_style", "_visible", "in_thread", "places", "settings")
 
     def __init__(self, settings: DirectoryListingConfig, root: Path, context: BuildContext) -> None:
         super().__init__(settings, root, context)
         self.settings = settings
         self.in_thread = context.in_thread
         self.places = settings.concurrent
+        self._guards = context.guards
         self._visible = Visible(
             self._root, dot_files=settings.dot_files, hide=settings.hide, siblings=settings.precompressed
         )
@@ -134,7 +140,36 @@ class DirectoryListing(StaticFiles):
         """
         if request.query == listing_page.STYLE_QUERY and request.path.endswith("/") and request.method in _READ_METHODS:
             return self._style
-        return super().handle(request, facts)
+        answer = super().handle(request, facts)
+        if not self._guards or not request.path.endswith("/"):
+            return answer
+        if not isinstance(answer, Deferred):
+            return self._guarded(answer, request, facts)
+        run = answer.run
+
+        async def guarded(exchange: Exchange) -> Any:
+            made = await run(exchange)
+            return self._guarded(made, request, facts) if isinstance(made, Response) else made
+
+        return Deferred(guarded)
+
+    def _guarded(self, answer: Response, request: Request, facts: Facts) -> Response:
+        """The list `answer`, without what the client could not get; any other answer as it is."""
+        if isinstance(answer.body, ListBody):
+            guards = tuple(self._guards)
+            client = Facts(facts.client_address)  # conditions write their captures into it, in a thread
+            client.user, client.certificate = facts.user, facts.certificate
+
+            def allows(entry: Entry) -> bool:
+                path = request.path + os.fsdecode(entry.name) + ("/" if entry.is_directory else "")
+                asked = request.changed(path=path)
+                try:
+                    return all(guard(asked, client) for guard in guards)
+                except Refusal:
+                    return False
+
+            answer.body.wanted.allows = allows
+        return answer
 
     def _resolve(self, request: Request, relative: bytes, known: Any, keep_bytes: int, *, may_block: bool) -> Any:
         try:
@@ -162,6 +197,8 @@ class DirectoryListing(StaticFiles):
         """
         settings = self.settings
         entries, cut = self._visible.read(descriptor, wanted.relative, settings.maximum_entries)
+        if wanted.allows is not None:
+            entries = list(filter(wanted.allows, entries))
         ordered = in_order(entries, wanted.by, descending=wanted.descending)
         if wanted.json:
             yield from self._json(ordered)
@@ -171,7 +208,7 @@ class DirectoryListing(StaticFiles):
             wanted.depth,
             wanted.by,
             descending=wanted.descending,
-            above=self._text(wanted.relative, settings.header),
+            above=self._text(wanted, settings.header),
         )
         while piece := list(islice(ordered, _PIECE_ENTRIES)):
             yield listing_page.rows(piece)
@@ -181,7 +218,7 @@ class DirectoryListing(StaticFiles):
             len(entries) - directories,
             sum(entry.size for entry in entries),
             cut=cut,
-            below=self._text(wanted.relative, settings.readme),
+            below=self._text(wanted, settings.readme),
         )
 
     def _json(self, ordered: Iterator[Entry]) -> Iterator[str]:
@@ -192,10 +229,12 @@ class DirectoryListing(StaticFiles):
             first = False
         yield "\n]\n"
 
-    def _text(self, directory: bytes, names: Sequence[str]) -> str:
-        """The first of the files `names` that the directory has, as HTML."""
-        before = b"" if directory == b"." else directory + b"/"
+    def _text(self, wanted: _Wanted, names: Sequence[str]) -> str:
+        """The first of the files `names` that the directory has and the client could get, as HTML."""
+        before = b"" if wanted.relative == b"." else wanted.relative + b"/"
         for name in names:
+            if wanted.allows is not None and not wanted.allows(Entry(os.fsencode(name), False, 0, 0)):
+                continue
             try:
                 descriptor, status = self._root.open(before + os.fsencode(name))
             except OSError:

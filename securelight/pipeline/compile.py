@@ -124,6 +124,9 @@ class BuildContext:
     """Append to it a stage that has to know the user: it runs after those that find out who that is."""
     geo: GeoDatabases | None = None
     """Knows where addresses are from; None without `[server.geoip]`."""
+    guards: list[Test] = field(default_factory=list)
+    """What a stage lets pass, if it keeps requests out by what they ask for: it appends that, for lists of what there is
+    to leave out what could not be had. A handler keeps the list itself, because stages may come later."""
     trace: Callable[[str, bool], None] | None = None
     """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
 
@@ -355,6 +358,7 @@ def _compile_route(
     )
     context.upgrades, context.error_handlers = False, None
     context.first, context.stages, context.filters, context.around = [], [], [], []
+    context.guards = []
     context.by_user = []
     built: dict[FeatureKind, list[Any]] = {"stage": [], "handler": [], "filter": []}
     user_known = 0

@@ -85,6 +85,8 @@ def build(settings: AccessConfig, context: BuildContext) -> Stage:
         address = facts.client_address
         return not denied(address) and (allowed is None or allowed(address))
 
+    context.guards.append(may_enter)
+
     def access(request: Request, facts: Facts) -> None:
         if not may_enter(request, facts):
             raise Refusal(status, public, f"access denied to {facts.client_address}")

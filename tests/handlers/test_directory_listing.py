@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings as hypothesis_settings, strategies
@@ -371,3 +372,21 @@ def test_lists_are_off_by_default(base: Path) -> None:
     static = next(feature for feature in FEATURES if feature.name == "static_file")
     with pytest.raises(Refusal, match="404"):
         fetch(static.build(static.config_class(root="site"), make_context(base)), make_request("GET", "/folder/"))
+
+
+def test_what_the_access_of_the_route_denies_is_not_listed_nor_shown(base: Path) -> None:
+    (base / "site" / "secret.bak").write_bytes(b"old")
+    (base / "site" / "private").mkdir()
+    (base / "site" / "HEADER.txt").write_text("for keepers only")
+    context = make_context(base)
+    context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+    listing = build(DirectoryListingConfig(root="site"), context)
+    everything = names_in(listing)
+    assert {"secret.bak", "private", "HEADER.txt"} <= set(everything)
+    rule = {"action": "deny", "when": {"any": [{"path": ["*.bak", "/HEADER.txt"]}, {"path_prefix": ["/private"]}]}}
+    access = next(feature for feature in FEATURES if feature.name == "access")
+    access.build(msgspec.convert({"rule": [rule]}, access.config_class), context)
+    assert names_in(listing) == [one for one in everything if one not in ("secret.bak", "private", "HEADER.txt")]
+    page = body_of(fetch(listing, make_request("GET", "/"))).decode()
+    assert "keepers" not in page
+    assert "secret" not in page
