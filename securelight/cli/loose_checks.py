@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _FIRST_FREE_PORT: Final = 1024
 """Below it, a port is for root, or for who was given CAP_NET_BIND_SERVICE."""
 
-_SERVED_FOLDERS: Final = frozenset({"static_file", "directory_listing"})
+_SERVED_FOLDERS: Final = frozenset({"static_file", "directory_listing", "webdav"})
+_ASK_WHO: Final = frozenset({"basic_auth", "digest_auth", "forward_auth", "authorizer", "access", "signed_links"})
+"""Features that turn some clients away."""
 
 
 def sandbox_faults(config: Config) -> list[ConfigError]:
@@ -47,7 +49,12 @@ def loose_warnings(config: Config, place: Callable[..., str]) -> list[ConfigErro
         config: what of it is good.
         place: where a key of `[server]` was set.
     """
-    found = [*_process_warnings(config, place), *_file_warnings(config, place), *_key_warnings(config)]
+    found = [
+        *_process_warnings(config, place),
+        *_file_warnings(config, place),
+        *_key_warnings(config),
+        *_share_warnings(config),
+    ]
     return [*found, *_password_warnings(config)]
 
 
@@ -130,6 +137,19 @@ def _password_warnings(config: Config) -> Iterator[ConfigError]:
             for item in route.features:
                 if isinstance(item.settings, DigestAuthConfig):
                     yield from (ConfigError(item.where, what) for what in digest_auth_warnings(item.settings))
+
+
+def _share_warnings(config: Config) -> Iterator[ConfigError]:
+    """Of folders that everybody may write to."""
+    for site in config.sites:
+        if site.client_certificates is not None:
+            continue
+        for route in site.routes:
+            if _ASK_WHO.isdisjoint(item.name for item in route.features):
+                for item in route.features:
+                    if item.name == "webdav" and getattr(item.settings, "writable", False):
+                        what = "everybody may change what is in it; add [site.basic_auth] or the like to its route"
+                        yield ConfigError(f"{item.where}.writable", what)
 
 
 def _served(name: str, settings: Any, base: Path) -> Iterator[Path]:

@@ -105,6 +105,15 @@ class TestLoose:
         change("[server]", '[server.access_log]\nfile = "logs/access.log"')
         assert "server.access_log.file: its folder can be written by everybody" in check().stderr
 
+    def test_a_share_that_everybody_may_write_to(self) -> None:
+        change('root = "public"', '[site.webdav]\nroot = "public"\nwritable = true')
+        assert "webdav.writable: everybody may change what is in it; add [site.basic_auth]" in check().stderr
+        change("[site.webdav]", '[site.access]\nallow = ["127.0.0.0/8"]\n[site.webdav]')
+        result = check()
+        assert (result.exit_code, result.stderr) == (0, "")
+        change("writable = true", "")
+        assert check().stderr == ""
+
     def test_a_key_that_everybody_can_read(self) -> None:
         Path("certs/server.key").chmod(0o644)
         assert "can be read by others (mode 0644)" in check().stderr
