@@ -248,13 +248,21 @@ class CompiledSites:
         upgrades: some route grants upgrades.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, events: EventLog | None = None) -> None:
         self.limits = limits
+        self._events = events
+        self._loops: set[str] = set()
         self.upgrades = False
         self.default_route = Route("/", (), _not_our_host)
         self._exact: dict[str, tuple[Route, ...]] = {}
         self._suffixes: dict[str, tuple[Route, ...]] = {}
         self._fallback: tuple[Route, ...] = (self.default_route,)
+
+    def rewrites_in_a_circle(self, rule: str) -> None:
+        """Tell of a rule that does, once: whoever knows a path that meets it could fill the log."""
+        if rule not in self._loops and self._events is not None:
+            self._loops.add(rule)
+            self._events.warning("rewrite loop", rule=rule)
 
     def add(self, hosts: Sequence[str], routes: Sequence[Route]) -> None:
         """Serve `routes` for `hosts`; a later site never takes a host from an earlier one."""
@@ -310,7 +318,7 @@ def compile_sites(config: Config, features: Sequence[Feature], context: BuildCon
     Errors: ConfigError from a builder.
     """
     by_name = {feature.name: feature for feature in features}
-    sites = CompiledSites(config.server.limits)
+    sites = CompiledSites(config.server.limits, context.events)
     for site in config.sites:
         own = _own_stages(site)
         # A condition that asks for more than the head may choose another route for the same head.

@@ -80,6 +80,7 @@ def _from_stage(
 
 def _again(sites: CompiledSites, answer: Rewritten, facts: Facts, rewrites: int) -> Response | Outcome:
     if rewrites >= sites.limits.rewrites:
+        sites.rewrites_in_a_circle(answer.rule)
         raise Refusal(500, "", f"rewrite loop in rule {answer.rule}")
     facts.route_path = ""
     result = run(sites, answer.request, facts, rewrites + 1)

@@ -111,10 +111,14 @@ def test_an_application_sees_what_a_rule_has_made_and_the_log_what_was_asked(
     server.wait_for_access(f'"GET {target} ')
 
 
-def test_a_rewrite_loop_is_a_500(client: Client) -> None:
-    answer = client.request("GET", "/loop/x")
-    assert answer.status == 500
-    assert b"rule" not in answer.body
+def test_a_rewrite_loop_is_a_500_and_its_rule_is_told_once(client: Client, server: ServerProcess) -> None:
+    for _ in range(3):
+        answer = client.request("GET", "/loop/x")
+        assert answer.status == 500
+        assert b"rule" not in answer.body
+    event = server.wait_for_event("rewrite loop")
+    assert event["rule"].endswith("securelight.toml: site[0].rewrite.rule[1]")
+    assert server.count_events(event="rewrite loop") == 1
 
 
 def test_hints_come_first_where_clients_understand_them(client: Client) -> None:
