@@ -75,6 +75,8 @@ def _lines(status: ServerStatus) -> Iterator[str]:
         ("content_cache_bytes", "cache_bytes", "Bytes in the content caches."),
         ("content_cache_entries", "cache_entries", "Entries in the content caches."),
         ("open_files", "open_files", "Files held open by the content caches."),
+        ("answer_cache_bytes", "answer_bytes", "Bytes that the caches of answers hold in memory."),
+        ("answer_cache_entries", "answer_entries", "Answers that those hold."),
         ("busy_threads", "threads", "Threads that read cold files and work for handlers."),
     ):
         yield from _one(name, "gauge", text, [({}, sum(getattr(one, attribute) for one in workers))])

@@ -100,7 +100,7 @@ def page(status: ServerStatus) -> str:
         + _card(_size(counts.sent_bytes), "sent")
         + _card(f"{sum(status.connections.values()):,}", _protocols(status.connections))
         + _card(f"{sum(one.streams for one in workers):,}", "requests on their way")
-        + _card(_size(sum(one.cache_bytes for one in workers)), _cache(status))
+        + _card(_size(sum(one.cache_bytes + one.answer_bytes for one in workers)), _cache(status))
         + "</div>\n"
         + f"<section><h2>Requests in the last minute</h2>{_graph(status.history)}</section>\n"
         + _workers(status)
@@ -128,7 +128,9 @@ def _protocols(connections: dict[str, int]) -> str:
 
 def _cache(status: ServerStatus) -> str:
     entries = sum(one.cache_entries for one in status.workers)
-    return f"cached, {entries:,} files, {sum(one.open_files for one in status.workers):,} open"
+    answers, opened = (sum(getattr(one, what) for one in status.workers) for what in ("answer_entries", "open_files"))
+    held = f"{entries:,} files and {answers:,} answers" if answers else f"{entries:,} files"
+    return f"cached, {held}, {opened:,} open"
 
 
 def _workers(status: ServerStatus) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -85,6 +85,7 @@ class WorkerReport(msgspec.Struct):
         connections: that are open, by protocol (`h2`, `http/1.1`, or empty before the handshake).
         streams: requests on their way.
         cache_bytes, cache_entries, open_files: of the content cache.
+        answer_bytes, answer_entries: of the caches of answers, in memory.
         threads: that work right now.
         memory_bytes: resident.
         history: requests in each of the last HISTORY_SECONDS, the latest last.
@@ -102,6 +103,8 @@ class WorkerReport(msgspec.Struct):
     cache_bytes: int = 0
     cache_entries: int = 0
     open_files: int = 0
+    answer_bytes: int = 0
+    answer_entries: int = 0
     threads: int = 0
     memory_bytes: int = 0
     history: list[int] = []
@@ -134,6 +137,14 @@ class SupervisorReport(msgspec.Struct):
     ended_workers: int = 0
 
 
+class Held(Protocol):
+    """What is held in memory."""
+
+    used_bytes: int
+
+    def __len__(self) -> int: ...
+
+
 class Scoreboard:
     """The shared memory, and who has which slot of it.
 
@@ -145,6 +156,7 @@ class Scoreboard:
         wanted: something shows the status, so reports are worth writing.
         draining: this process takes no more connections.
         purges: what workers tell each other to forget; a row is that of the slot with its number.
+        answers: what this process holds of answers, for its report.
     """
 
     def __init__(self, slots: int) -> None:
@@ -155,6 +167,7 @@ class Scoreboard:
         self.wanted = False
         self.draining = False
         self.purges = PurgeBoard(slots)
+        self.answers: list[Held] = []
 
     def claim(self) -> int:
         """A free slot for a worker, in the supervisor; -1 if there is none."""

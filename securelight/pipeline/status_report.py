@@ -75,6 +75,10 @@ class ServerStatus:
                 "entries": sum(worker.cache_entries for worker in self.workers),
                 "open_files": sum(worker.open_files for worker in self.workers),
             },
+            "answers": {
+                "bytes": sum(worker.answer_bytes for worker in self.workers),
+                "entries": sum(worker.answer_entries for worker in self.workers),
+            },
             "faults": dict(sorted(self.counts.faults.items())),
             "ended_workers": self.supervisor.ended_workers,
             "workers": [

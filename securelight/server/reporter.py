@@ -138,6 +138,8 @@ class Reporter:
             cache_bytes=cache.used_bytes,
             cache_entries=len(cache),
             open_files=cache.descriptors,
+            answer_bytes=sum(held.used_bytes for held in self._board.answers),
+            answer_entries=sum(len(held) for held in self._board.answers),
             threads=threads.borrowed_tokens,
             memory_bytes=_memory_bytes(),
             history=list(self._history),

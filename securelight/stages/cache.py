@@ -70,6 +70,7 @@ class Cache:
         self._events = context.events
         self._in_thread = context.in_thread
         self._memory = MemoryStore(settings.memory_bytes)
+        context.scoreboard.answers.append(self._memory)
         self._disk: DiskStore | None = None
         if settings.directory:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.server.processes import wait_until
 from tests.wire.clients import Http1
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, running, serving, write_config
@@ -70,6 +72,11 @@ directory = "kept"
 purge = ["127.0.0.1"]
 
 [site.route.compress]
+
+[[site.route]]
+path = "/status"
+
+[site.route.status_page]
 """
 
 
@@ -161,3 +168,16 @@ def test_what_is_kept_outlives_kill_9_and_is_shared_by_workers(
     with running(tmp_path) as server:
         assert "hit" in ask(server)
     assert asked(upstream, path) == 1
+
+
+def test_the_status_page_says_what_is_held(client: Client, request: pytest.FixtureRequest) -> None:
+    client.request("GET", unique(request))
+
+    def held() -> dict[str, int]:
+        answer = client.request("GET", "/status", {"accept": "application/json"})
+        found: dict[str, int] = json.loads(answer.body)["answers"]
+        return found if found["entries"] else {}
+
+    found = wait_until(held)
+    assert found["bytes"] >= len(BODY) * found["entries"]
+    assert b" answers, " in client.request("GET", "/status", {"accept": "text/html"}).body
