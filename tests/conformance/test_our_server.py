@@ -39,7 +39,7 @@ def server(
         pytest.skip("the native engine is not installed (extra: fast)")
     directory = tmp_path_factory.mktemp(f"judged-{request.param}")
     site = SITE.format(site=make_site(directory, PAGE), here=Path(__file__).parent)
-    write_config(directory, certificates, site, engine=str(request.param))
+    write_config(directory, certificates, site, engine=str(request.param), hosts='"localhost", "*"')
     with running(directory) as started:
         yield started
 
@@ -65,13 +65,7 @@ def test_http2_and_hpack_pass_whole(
     assert not [event for event in server.events() if event.get("level") in ("error", "critical")]
 
 
-DEVIATIONS_OF_TLS = ["tls/6066-3/other-name"]
-"""OpenSSL resumes a session of TLS 1.2 for any name of the same context; docs/conformance.md argues why that stays."""
-
-
-def test_tls_passes_but_for_what_is_argued(
-    server: ServerProcess, certificates: TestCertificates, tmp_path: Path
-) -> None:  # fmt: skip
+def test_tls_passes_whole(server: ServerProcess, certificates: TestCertificates, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     done = securelight(
         "conform", f"https://localhost:{server.port}/", "--suite", "tls", "--suite", "headers", "--ca", certificates.ca,
@@ -79,9 +73,9 @@ def test_tls_passes_but_for_what_is_argued(
     )  # fmt: skip
     found = json.loads(report.read_text())
     failed = [case["id"] for case in found["cases"] if case["outcome"] == "failed" and case["id"].startswith("tls/")]
-    assert failed == DEVIATIONS_OF_TLS, done.stdout
+    assert failed == [], done.stdout
     must = [case["id"] for case in found["cases"] if case["outcome"] == "failed" and case["level"] == "MUST"]
-    assert must == DEVIATIONS_OF_TLS, done.stdout
+    assert must == [], done.stdout
     skipped = [case["id"] for case in found["cases"] if case["outcome"] == "skipped" and case["id"].startswith("tls/")]
     assert skipped == ["tls/9112-9.8/cut-request"]  # files are answered with 405 before any content has come
     assert any(note.startswith("Headers: grade") for note in found["notes"])
