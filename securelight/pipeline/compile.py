@@ -125,8 +125,8 @@ class BuildContext:
     geo: GeoDatabases | None = None
     """Knows where addresses are from; None without `[server.geoip]`."""
     guards: list[Test] = field(default_factory=list)
-    """What a stage lets pass, if it keeps requests out by what they ask for: it appends that, for lists of what there is
-    to leave out what could not be had. A handler keeps the list itself, because stages may come later."""
+    """What a stage lets pass, if it keeps requests out by what they ask for: it appends that, so that lists of what
+    there is leave out what could not be had. A handler keeps the list itself, because stages may come later."""
     trace: Callable[[str, bool], None] | None = None
     """Told which conditions were asked, and whether they fitted; for `check --explain` alone."""
 
