@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from securelight.cli.config_option import config_option
 from securelight.config.layout import write_toml
 from securelight.config.load import load
 from securelight.features import FEATURES
@@ -30,15 +31,7 @@ Exit codes:
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("securelight.toml"),
-    show_default=True,
-    help="The main file, or a folder of *.toml files.",
-)
+@config_option
 @click.option("--print", "_print", is_flag=True, help="Print it on stdout (which is what happens anyway).")
 def command(path: Path, *, _print: bool) -> None:
     """Print the configuration that is in effect.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from securelight.cli.certificate_checks import check_certificates
+from securelight.cli.config_option import config_option
 from securelight.cli.explain_request import Asked, explain
 from securelight.cli.geoip_checks import geoip_faults
 from securelight.cli.loose_checks import loose_warnings, sandbox_faults
@@ -179,15 +180,7 @@ def _print_json(findings: Findings) -> None:
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("securelight.toml"),
-    show_default=True,
-    help="The main file, or a folder of *.toml files.",
-)
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, on stdout.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of configuration files, and check nothing.")
 @click.option("--explain", "url", metavar="URL", help="Tell which site, route and rules a request meets.")

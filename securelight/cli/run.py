@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from securelight import __version__
+from securelight.cli.config_option import config_option
 from securelight.cli.watch_files import folders_of, reloading
 from securelight.config.load import load
 from securelight.config.schema import Config
@@ -20,7 +21,6 @@ from securelight.protocol.engine import choose
 from securelight.server import event_log
 from securelight.server.supervisor import Supervisor
 
-DEFAULT_CONFIG = Path("securelight.toml")
 CONTROL_NAME = "securelight.sock"
 
 EXAMPLES = """\b
@@ -60,8 +60,7 @@ def control_path(config: Config) -> Path:
 
 
 @click.command(epilog=EXAMPLES, short_help="Run the server from a configuration file.")
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, show_default=True,
-              help="The configuration: a file, or a folder of *.toml.")  # fmt: skip
+@config_option
 @click.option("--reload", is_flag=True, help="For development: reload when applications or configuration change.")
 def command(path: Path, *, reload: bool) -> None:
     """Run the server from a configuration file."""

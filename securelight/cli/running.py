@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from securelight.cli.run import DEFAULT_CONFIG, control_path
+from securelight.cli.config_option import DEFAULT_CONFIG
+from securelight.cli.run import control_path
 from securelight.config.load import load_leniently
 from securelight.features import FEATURES
 from securelight.server.control import ControlError
