@@ -1,7 +1,8 @@
 """The bytes of one connection: a non-blocking socket, with TLS in memory over it or (plain HTTP ports) without.
 
 Owns reading, writing and the orderly end: close_notify, SHUT_WR, then a bounded drain, so that the client sees our last
-answer before the kernel would reset the connection. Holds at most one write's worth of ciphertext.
+answer before the kernel would reset the connection. Holds at most one write's worth of ciphertext, and BULK_BYTES of
+what was read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from securelight.tls.session import RECORD_BYTES, TlsSession
 
 RECEIVE_BYTES = 16_384
 """One TLS record at a time: what is fed to OpenSSL in one go (its calls do not check any bound of ours)."""
+BULK_BYTES = 4 * RECEIVE_BYTES
+"""What is read from the socket in one go once a read came back full: on an upload, a call costs as much as its copy."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -33,7 +36,7 @@ class Transport:
         emptied: there is no more to be had in this turn; whoever begins a turn sets it to False.
     """
 
-    __slots__ = ("_ending", "emptied", "pending", "session", "sock")
+    __slots__ = ("_ahead", "_bulk", "_ending", "emptied", "pending", "session", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -41,6 +44,10 @@ class Transport:
         self.pending: memoryview | None = None
         self.emptied = False
         self._ending = False
+        self._bulk = False
+        """The last read of ciphertext came back full, or not all of it was used."""
+        self._ahead: memoryview | None = None
+        """Ciphertext that was read and not yet fed to the session."""
 
     def receive_raw(self) -> bytes | None:
         """What the socket has, at most RECEIVE_BYTES; b"" if nothing; None at its end.
@@ -49,18 +56,32 @@ class Transport:
 
         Errors: PeerGone.
         """
-        if self.emptied:
-            return b""
+        return b"" if self.emptied else self._read(RECEIVE_BYTES)
+
+    def _read(self, size: int) -> bytes | None:
         try:
-            data = self.sock.recv(RECEIVE_BYTES)
+            data = self.sock.recv(size)
         except BlockingIOError:
             return b""
         except OSError as error:
             raise PeerGone from error
         if not data:
             return None
-        self.emptied = len(data) < RECEIVE_BYTES
+        self.emptied = len(data) < size
         return data
+
+    def _receive_ciphertext(self) -> bytes | memoryview | None:
+        """As `receive_raw`, with more at a time from the socket."""
+        ahead = self._ahead
+        if ahead is None:
+            if self.emptied:
+                return b""
+            data = self._read(BULK_BYTES if self._bulk else RECEIVE_BYTES)
+            if data is None or len(data) <= RECEIVE_BYTES:
+                return data
+            ahead = memoryview(data)
+        self._ahead = ahead[RECEIVE_BYTES:] if len(ahead) > RECEIVE_BYTES else None
+        return ahead[:RECEIVE_BYTES]
 
     def receive(self) -> bytes | None:
         """Plaintext; b"" if there is none now; None once the peer has ended its side.
@@ -70,7 +91,7 @@ class Transport:
         session = self.session
         if session is None:
             return self.receive_raw()
-        if not (session.holds_input or self.emptied):
+        if not (session.holds_input or self.emptied or self._bulk):
             # What most calls come to, in one go; below, the same for all cases.
             try:
                 read = self.sock.recv(RECEIVE_BYTES)
@@ -81,24 +102,27 @@ class Transport:
             if not read:
                 return None
             data = session.decrypt(read)
-            self.emptied = len(read) < RECEIVE_BYTES and not session.holds_input
+            self._bulk = len(read) == RECEIVE_BYTES
+            self.emptied = not (self._bulk or session.holds_input)
             if data != b"":
                 return data
             self.send_handshake()
-        ciphertext: bytes | None = b""
-        while session.holds_input or (ciphertext := self.receive_raw()):
+        ciphertext: bytes | memoryview | None = b""
+        while session.holds_input or (ciphertext := self._receive_ciphertext()):
             data = session.decrypt(ciphertext or b"")
             self.emptied = self.emptied and not session.holds_input
             if data != b"":
+                self._bulk = self._ahead is not None or not self.emptied
                 return data
             ciphertext = b""
             self.send_handshake()  # what it may have called for: the alert that refuses renegotiation
-        return ciphertext
+        self._bulk = False
+        return None if ciphertext is None else b""
 
     @property
     def holds_input(self) -> bool:
         """True while something was read from the socket and not yet given out."""
-        return self.session is not None and self.session.holds_input
+        return self._ahead is not None or (self.session is not None and self.session.holds_input)
 
     def send(self, plaintext: bytes | memoryview) -> bool:
         """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.
@@ -197,6 +221,6 @@ class Transport:
 
     def close(self) -> None:
         """Close the socket at once. May be called twice."""
-        self.pending = None
+        self.pending = self._ahead = None
         self.session = None
         self.sock.close()

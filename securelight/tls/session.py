@@ -60,7 +60,7 @@ class TlsSession:
         self.established = False
         self.holds_input = False
 
-    def feed(self, ciphertext: bytes) -> None:
+    def feed(self, ciphertext: bytes | memoryview) -> None:
         """Take in what came from the socket.
 
         Errors: TlsFault once too much has come without a byte of plaintext.
@@ -97,7 +97,7 @@ class TlsSession:
         certificate = self._tls.getpeercert(binary_form=True)
         return bool(certificate) and expired(certificate or b"", time())
 
-    def decrypt(self, ciphertext: bytes) -> bytes | None:
+    def decrypt(self, ciphertext: bytes | memoryview) -> bytes | None:
         """Plaintext of one record; b"" if there is none now; None once the peer has said close_notify.
 
         Args:
