@@ -9,10 +9,24 @@ from typing import Any
 LINE = b"A line that comes again and again.\n"
 
 
+async def received_bytes(receive: Any) -> int:
+    """How long the request's body is."""
+    count, more = 0, True
+    while more:
+        message = await receive()
+        count += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    return count
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """The last segment of the path says how the answer is sent."""
     assert scope["type"] == "http"
     kind = scope["path"].rpartition("/")[2]
+    if kind == "taken":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"%d" % await received_bytes(receive)})
+        return
     headers = [(b"content-type", b"text/plain")]
     if kind == "announced":
         headers.append((b"content-length", b"%d" % (100 * len(LINE))))

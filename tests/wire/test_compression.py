@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,3 +118,17 @@ def test_a_client_that_leaves_ends_the_compression(dial: Dial, server: ServerPro
         assert client.read_head().headers["content-encoding"] == "gzip"
         client.close()
     server.wait_for_count(3, event="the client of endless left")
+
+
+def test_a_bomb_in_a_request_stays_packed_and_counts_as_it_came(client: Client, server: ServerProcess) -> None:
+    bomb = gzip.compress(bytes(64 << 20), mtime=0)
+    before = resident_bytes(server)
+    answer = client.request("POST", "/app/taken", {"content-encoding": "gzip"}, bomb)
+    assert (answer.status, answer.body) == (200, b"%d" % len(bomb)), "the application gets what was sent, not 64 MB"
+    assert resident_bytes(server) - before < 16 << 20
+
+
+def resident_bytes(server: ServerProcess) -> int:
+    """Of all workers."""
+    pages = sum(int(Path(f"/proc/{worker}/statm").read_text().split()[1]) for worker in server.workers())
+    return pages * os.sysconf("SC_PAGE_SIZE")
