@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from securelight.cli.conform import exit_code
+from securelight.conformance.case import Level, Outcome
+from securelight.conformance.results import Result
+from securelight.conformance.runner import new_run
+from securelight.conformance.suites import load_suite
+from securelight.conformance.target import parse_target
 from tests.server.processes import securelight
 
 if TYPE_CHECKING:
@@ -59,6 +65,32 @@ def test_a_server_that_cannot_be_reached_has_its_exit_code() -> None:
     assert done.returncode == 3
     assert "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failed", "known", "fail_on", "code"),
+    [
+        ((), False, "should", 0),
+        ((Level.SHOULD,), False, "must", 0),
+        ((Level.SHOULD,), False, "should", 1),
+        ((Level.MUST,), False, "must", 1),
+        ((Level.MUST,), False, "should", 1),
+        ((Level.MUST, Level.SHOULD), False, "never", 0),
+        ((Level.MUST, Level.SHOULD), True, "should", 0),
+    ],
+)
+def test_the_exit_code_goes_by_the_level_that_was_asked_for(
+    failed: tuple[Level, ...], known: bool, fail_on: str, code: int
+) -> None:
+    suite = load_suite("h2")
+    run = new_run(parse_target("https://a.test"), [suite])
+    for level in Level:
+        case = next(one for one in suite.cases if one.level is level)
+        outcome = Outcome.FAILED if level in failed else Outcome.PASSED
+        run.results.append(Result(case, outcome, "", 0.1, known=known))
+    assert exit_code(run, fail_on) == code
+    run.interrupted = True
+    assert exit_code(run, fail_on) == 130
 
 
 @pytest.fixture

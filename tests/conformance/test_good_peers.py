@@ -36,4 +36,3 @@ def test_nginx_fails_what_is_known_and_nothing_else(tmp_path: Path) -> None:
     found = judge(peer, tmp_path, SUITES, expected, patience=10.0)
     assert differences(expected, found) == []
     assert len(found.cases()) > 80
-    assert not found.deaths()
