@@ -80,7 +80,8 @@ class FrameWalk:
 
     Attributes:
         last_stream_id: the highest stream that the peer has opened.
-        frames: how many frames the last run held, a header block with its CONTINUATION frames being one.
+        frames: how many frames the last run held, a header block with its CONTINUATION frames being one, also while it
+            lacks its end: what the engine has against it shows only if it is asked.
         doubts_updates: set it to have each WINDOW_UPDATE reported.
     """
 
@@ -232,7 +233,7 @@ class FrameWalk:
                 position = end
         except ConnectionFault:
             if position > start:
-                self.frames = frames
+                self.frames = frames + (self._block > 0)
                 yield data[start:position]
             raise
         if opened:
@@ -240,7 +241,7 @@ class FrameWalk:
         if position < available:
             self._held = data[position:]
         if position > start:
-            self.frames = frames
+            self.frames = frames + (self._block > 0)
             yield data if start == 0 and position == available else data[start:position]
 
     def _check_expected(self, kind: int, flags: int) -> None:

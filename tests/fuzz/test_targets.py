@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def test_nothing_is_found(name: str) -> None:
         target.fuzz(data)
 
 
-def test_the_runner_finds_a_planted_fault_and_keeps_its_input() -> None:
+def test_the_runner_finds_a_planted_fault_and_keeps_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def faulty(data: bytes) -> None:
         assert b"\xff" not in data
 
@@ -54,6 +57,7 @@ def test_the_guided_runner_finds_what_random_bytes_hardly_would(
     monkeypatch.setenv("SECURELIGHT_FUZZ_TARGETS", "planted_targets")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     outcome = run_guided("planted", 60, 1, keep=False)
     assert outcome.finding is not None
     assert outcome.finding.read_bytes()[:4] == b"deep"

@@ -124,7 +124,7 @@ class Witness:
 
     def respond(self, body: bytes, *, end: bool, announced: int | None = None, status: int = 200) -> None:
         """Answer; without `end` more follows by `write`, `announced` bytes together if that is given."""
-        if not self.open or self.answers[self.open].status:
+        if not self.open or self.answers[self.open].status or self.adapter.closing:
             return
         answer = self.answers[self.open]
         if answer.method == "HEAD" or status in (204, 304):
@@ -163,6 +163,7 @@ class Witness:
         """The handler breaks the response off."""
         if self.open:
             self.adapter.reset(self.open, Http2Code.INTERNAL_ERROR)
+            self.open = 0
 
     # What comes out.
 

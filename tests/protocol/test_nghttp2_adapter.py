@@ -19,3 +19,19 @@ def test_requests_beside_a_broken_header_block_are_not_reported_even_if_they_cam
     client.read()
     assert client.goaways() == [(3, Http2Code.COMPRESSION_ERROR)]
     assert client.adapter.open_streams == 0
+
+
+def test_a_broken_header_block_is_noticed_before_its_end_and_the_engine_says_no_goodbye_of_its_own() -> None:
+    client = Client(Nghttp2Adapter)
+    client.adapter.goodbye()
+    client.read()
+    assert outline(client.send(raw_frame(1, 1, 1, b"\xff\xff\xff"))) == [("failed", Http2Code.COMPRESSION_ERROR)]
+    client.read()
+    assert client.goaways() == [(0, Http2Code.NO_ERROR), (0, Http2Code.COMPRESSION_ERROR)]
+
+
+def test_a_broken_header_block_that_is_interrupted_costs_one_goaway() -> None:
+    client = Client(Nghttp2Adapter)
+    client.send(raw_frame(1, 1, 1, b"\xff\xff\xff") + raw_frame(6, 0, 0, bytes(8)))
+    client.read()
+    assert client.goaways() == [(0, Http2Code.COMPRESSION_ERROR)]
