@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from securelight.cli.main import main
+from securelight.config.geoip import GeoipConfig
 from securelight.config.load import load
 from securelight.config.schema import ServerConfig
 from securelight.features import FEATURES
@@ -24,6 +26,7 @@ from securelight.pki.local_certificates import ensure_local_certificates
 from securelight.stages.password_file import hash_password
 from tests.certificates import make_test_certificates
 from tests.client_certificates import DAY, ClientAuthority, write_revocations
+from tests.files.mmdb import place, write as write_database
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -447,6 +450,11 @@ class TestExamples:
         (shipped / "club/users.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
         (shipped / "club/users.htpasswd").chmod(0o600)
         (shipped / "club/link-secret").write_text("0123456789abcdef" * 4)
+        self._site_of_files(shipped, "forward-auth.toml", "team")
+        self._site_of_files(shipped, "geoip.toml", "world")
+        server = shipped / "conf.d/00-server.toml"
+        database = write_database(shipped / "places.mmdb", {"192.0.2.0/24": place("DE")})
+        server.write_text(re.sub(r"# databases = .*", f'databases = ["{database}"]', server.read_text()))
         self._site_of_files(shipped, "cgi.toml", "programs")
         self._site_of_files(shipped, "uwsgi.toml", "flow")
         self._site_of_files(shipped, "php-fpm.toml", "blog")
@@ -511,7 +519,7 @@ class TestExamples:
 
     def test_what_is_called_a_default_is_the_default(self, switched_on: Path) -> None:
         config = load(switched_on, FEATURES, {})
-        assert config.server == ServerConfig()
+        assert msgspec.structs.replace(config.server, geoip=GeoipConfig()) == ServerConfig()
         assert config.sites[0].tls == "intermediate"
         settings = {item.name: item.settings for item in config.sites[0].routes[0].features}
         assert settings["static_file"] == StaticFileConfig("../examples/site")
