@@ -452,9 +452,11 @@ class TestExamples:
         (shipped / "club/link-secret").write_text("0123456789abcdef" * 4)
         self._site_of_files(shipped, "forward-auth.toml", "team")
         self._site_of_files(shipped, "geoip.toml", "world")
-        server = shipped / "conf.d/00-server.toml"
+        server = (shipped / "conf.d/00-server.toml").read_text()
         database = write_database(shipped / "places.mmdb", {"192.0.2.0/24": place("DE")})
-        server.write_text(re.sub(r"# databases = .*", f'databases = ["{database}"]', server.read_text()))
+        (shipped / "conf.d/00-server.toml").write_text(
+            re.sub(r"# databases = .*", f'databases = ["{database}"]', server)
+        )
         self._site_of_files(shipped, "cgi.toml", "programs")
         self._site_of_files(shipped, "uwsgi.toml", "flow")
         self._site_of_files(shipped, "php-fpm.toml", "blog")
