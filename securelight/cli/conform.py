@@ -7,6 +7,7 @@ The exit code is for scripts: 0 nothing failed at the level asked for (--fail-on
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -119,7 +120,7 @@ def command(
     for run in runs:
         progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares)
         try:
-            judge_sync(run, options, progress)
+            judge_sync(run, replace(options, tell=progress.tell), progress)
         except TargetError as error:
             click.echo(str(error), err=True)
             continue
@@ -200,8 +201,12 @@ class Progress:
             self.clear()
             for line in text.failure_lines(result, paint, with_bytes=self._with_bytes):
                 click.echo(line)
+        self.tell(result.case.id)
+
+    def tell(self, words: str) -> None:
+        """What the line says behind its count."""
         if self._live:
-            click.echo(f"\r\x1b[K{self._done}/{self._total} {result.case.id}", nl=False, err=True)
+            click.echo(f"\r\x1b[K{self._done}/{self._total} {words}", nl=False, err=True)
 
     def clear(self) -> None:
         """Take the line away."""

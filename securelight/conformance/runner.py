@@ -60,6 +60,7 @@ class Options:
         patience: how long cases wait.
         return_seconds: how long a server that went away is waited for.
         owned_hosts: those that abuse may be tried on, besides loopback.
+        tell: hears what is waited for, where that takes long.
     """
 
     jobs: int = JOBS
@@ -69,6 +70,7 @@ class Options:
     patience: Patience = field(default_factory=Patience)
     return_seconds: float = RETURN_SECONDS
     owned_hosts: frozenset[str] = frozenset()
+    tell: Callable[[str], None] = lambda words: None
 
 
 def chosen(suites: Sequence[Suite], only: Sequence[str]) -> list[Case]:
@@ -140,6 +142,8 @@ class _Bench:
         slow = [case for case in cases if case.slow]
         lonely = [case for case in cases if case.alone and not case.slow]
         for group, jobs, pause in ((waiting, self._options.jobs, 0.0), (slow, len(slow), SLOW_PAUSE_SECONDS)):
+            if group and group is slow:
+                self._options.tell(f"{len(slow)} slow attacks side by side, each for up to a minute")
             while group and not self._given_up:
                 group = await self._put_together(group, jobs, pause)  # noqa: PLW2901 - what is left of it
                 suspects, self._suspects = self._suspects, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ async def judged(cases: Sequence[Suite], server: Server, *, options: Options | N
             return ours
 
         given = options or Options()
-        await judge(run, Options(jobs=given.jobs, only=given.only, connect=connect))
+        await judge(run, replace(given, connect=connect))
         nursery.cancel_scope.cancel()
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -269,6 +270,18 @@ async def test_attacks_are_not_tried_on_strangers(monkeypatch: pytest.MonkeyPatc
     assert outcomes(run)["attack"] == (
         Outcome.SKIPPED, "attacks are tried on loopback only; if 127.0.0.1 is yours, add --i-own-this-host 127.0.0.1",
     )  # fmt: skip
+
+
+async def test_what_takes_a_minute_is_told_before() -> None:
+    told: list[str] = []
+
+    async def question(dial: Dial) -> str:
+        assert told == ["1 slow attacks side by side, each for up to a minute"]
+        return await good(dial)
+
+    slow = replace(make_case(question, "slow"), slow=True)
+    run = await judged(one_suite([make_case(good), slow]), right, options=Options(tell=told.append))
+    assert {outcome for outcome, _ in outcomes(run).values()} == {Outcome.PASSED}
 
 
 def test_cases_are_chosen_by_id_and_by_section() -> None:
