@@ -156,9 +156,12 @@ class _Record:
         wrap = wraps[feature.kind]
         if feature.kind == "handler" and feature.name not in _RUN:
             return dataclasses.replace(feature, build=lambda settings, _context: self._named(feature.name, settings))
-        return dataclasses.replace(
-            feature, build=lambda settings, context: wrap(feature.name, feature.build(settings, context))
-        )
+
+        def build(settings: Any, context: BuildContext) -> Any:
+            made = feature.build(settings, context)
+            return None if made is None else wrap(feature.name, made)  # the log and the cache stand elsewhere
+
+        return dataclasses.replace(feature, build=build)
 
     def _stage(self, name: str, stage: Callable[[Request, Facts], Any]) -> Any:
         def watched(request: Request, facts: Facts) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from securelight.config.logs import FEATURE_NAME as LOG
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.model.status import error_response
@@ -325,9 +326,20 @@ def compile_sites(config: Config, features: Sequence[Feature], context: BuildCon
         repeatable = not own and all(route.when is None or depends_on_head_only(route.when) for route in site.routes)
         routes = [_compile_route(site, route, by_name, context, own, repeatable=repeatable) for route in site.routes]
         if all(route.prefix for route in routes):
-            routes.append(Route("/", own, _nothing_here))
+            routes.append(Route("/", (*_site_log(site, by_name, context), *own), _nothing_here))
         sites.add(site.hosts, routes)
     return sites
+
+
+def _site_log(site: SiteConfig, by_name: dict[str, Feature], context: BuildContext) -> Sequence[Stage]:
+    """What puts requests for paths that no route has into the site's log, where it has one."""
+    items = (item for route in site.routes for item in route.features)
+    own = next((item for item in items if item.name == LOG and item.where == f"{site.where}.{LOG}"), None)
+    context.first = []
+    if own is not None and LOG in by_name:
+        context.where = own.where
+        _build(own, by_name, context)
+    return context.first
 
 
 def _own_stages(site: SiteConfig) -> tuple[Stage, ...]:

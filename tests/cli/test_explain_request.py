@@ -142,3 +142,14 @@ def test_a_faulty_configuration_is_not_explained(folder: Path) -> None:
     assert "site[0].redirect: rule[0].to: '/posts/{slog}' has {slog}, which nothing sets; did you mean {slug}?" in (
         result.stderr
     )
+
+
+def test_what_stands_around_a_route_is_no_stage(folder: Path) -> None:
+    """The log, the cache, and limits of uploads."""
+    text = CONFIG.replace("[site.access]", "[site.log]\nformat = 'json'\n[site.bandwidth]\nupload_stream = "
+                          "{ bytes_per_second = 1000 }\n[site.access]")  # fmt: skip
+    (folder / "securelight.toml").write_text(text)
+    result = CliRunner().invoke(main, ["check", "--explain", "https://localhost/index.html"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "static_file" in result.stdout
+    assert "200" in result.stdout

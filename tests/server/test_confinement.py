@@ -220,6 +220,9 @@ def test_who_is_confined(site: str, why_not: str, tmp_path: Path, certificates: 
 def test_only_who_has_servers_behind_it_may_connect(tmp_path: Path, certificates: TestCertificates) -> None:
     assert not plan(configured(tmp_path, certificates, 'root = "site"')).connects
     assert plan(configured(tmp_path, certificates, '[site.proxy]\nupstreams = ["http://127.0.0.1:9"]')).connects
+    for syslog, connects in (("tcp://192.0.2.1:601", True), ("udp://192.0.2.1:514", False), ("/dev/log", False)):
+        site = f'root = "site"\nlog = {{ syslog = "{syslog}" }}'
+        assert plan(configured(tmp_path, certificates, site)).connects is connects
 
 
 @needs_landlock

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from securelight.config.load import load
 from securelight.config.log_settings import SiteLogConfig
+from securelight.features import FEATURES
 from securelight.model.errors import ConfigError
+from securelight.pipeline.compile import compile_sites
+from securelight.pipeline.run import run
 from securelight.stages.log import FEATURE, build, check
 from tests.helpers import make_context, make_facts, make_request
 
@@ -54,3 +58,33 @@ def test_what_is_wrong_is_named_with_its_key(tmp_path: Path, settings: SiteLogCo
 def test_a_folder_that_is_not_there_is_for_check_alone(tmp_path: Path) -> None:
     assert "no folder" in check(SiteLogConfig(file="nowhere/a.log"), tmp_path)[0]
     assert check(SiteLogConfig(file="a.log", format="{path}"), tmp_path) == []
+
+
+CONFIG = """
+[[listen]]
+address = "127.0.0.1:0"
+
+[[site]]
+hosts = ["a.test"]
+[site.log]
+file = "a.log"
+[site.access]
+deny = ["192.0.2.0/24"]
+
+[[site.route]]
+path = "/closed"
+respond = { body = "x" }
+[[site.certificate]]
+chain = "a"
+key = "b"
+"""
+
+
+@pytest.mark.parametrize("path", ["/closed/x", "/no/route/has/it"])
+def test_refusals_and_paths_without_a_route_are_in_the_site_s_log(tmp_path: Path, path: str) -> None:
+    (tmp_path / "securelight.toml").write_text(CONFIG)
+    config = load(tmp_path / "securelight.toml", FEATURES, {})
+    facts = make_facts()
+    run(compile_sites(config, FEATURES, make_context(tmp_path)), make_request(path=path), facts)
+    assert facts.refusal is not None
+    assert facts.log.endswith("site[0].log")

@@ -176,6 +176,17 @@ def test_a_program_that_dies_is_started_again_and_nothing_is_lost(
     assert logs.lines("program.log").count("$(id)") == 2
 
 
+def test_a_reload_starts_it_anew_and_lets_the_old_one_end(dial: Dial, server: ServerProcess, logs: Logs) -> None:
+    dial.h1().request("GET", "/program/before-reload")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reloaded")
+    dial.h1().request("GET", "/program/after-reload")
+    logs.wait_for(server, "program.log", "/program/after-reload")
+    logs.wait_for(server, "program.log", "the end")
+    lines = logs.lines("program.log")
+    assert (lines.count("$(id)"), lines.count("/program/before-reload 404")) == (3, 1)
+
+
 def test_silence(client: Client, server: ServerProcess, logs: Logs) -> None:
     client.request("GET", "/silent/" + mark(client, "a"))
     path = "/" + mark(client, "after-silence")
@@ -200,11 +211,9 @@ def test_every_file_is_reopened(dial: Dial, server: ServerProcess, logs: Logs) -
     assert any("/before-rotation" in line for line in logs.lines("own.log.1"))
 
 
-def test_a_program_that_does_not_read_holds_nobody_up(
-    tmp_path: Path, certificates: TestCertificates, engine: str
-) -> None:
+def test_a_program_that_does_not_read_holds_nobody_up(tmp_path: Path, certificates: TestCertificates) -> None:
     (tmp_path / "index.html").write_text("hello\n")
-    write_config(tmp_path, certificates, 'root = "."', engine=engine)
+    write_config(tmp_path, certificates, 'root = "."')
     config = tmp_path / "securelight.toml"
     command = f'command = ["{sys.executable}", "-c", "import time; time.sleep(600)"]\none_in = 1\n'
     config.write_text(config.read_text().replace('file = "access.log"\n', command))
