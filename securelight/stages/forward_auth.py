@@ -31,7 +31,7 @@ from securelight.stages.rules import refuse_faults, test_of, when_faults
 from securelight.tls.upstream import upstream_context
 from securelight.upstream.address import parse_address
 from securelight.upstream.endpoint import ConnectionRules
-from securelight.upstream.faults import PoolFull, UpstreamFault, UpstreamLate
+from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamFault, UpstreamLate
 from securelight.upstream.sub_request import SubRequests
 
 if TYPE_CHECKING:
@@ -190,7 +190,8 @@ class _Gate:
         except UpstreamLate as fault:
             raise self._failed(504, str(fault)) from fault
         except UpstreamFault as fault:
-            raise self._failed(502, str(fault)) from fault
+            late = isinstance(fault, ConnectFailed) and fault.late
+            raise self._failed(504 if late else 502, str(fault)) from fault
         if answer.status >= 300:
             if answer.status not in _ANSWERS:
                 raise self._failed(502, f"it answered with {answer.status}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 
+from tests.wire.clients import Answer, Http1
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
@@ -155,6 +156,32 @@ def test_a_client_that_knows_digest_comes_in(curl: Callable[..., str], server: S
     for user in ("alice:wrong", "nobody:wonderland"):
         assert curl("/old/", "-u", user).split()[-1] == "401"
     assert curl("/old/", "-u", "alice:wonderland", "-X", "POST").split()[-1] == "405"
+
+
+def test_any_worker_takes_a_nonce_of_another(tmp_path: Path, certificates: TestCertificates) -> None:
+    secret = hashlib.sha256(b"alice:club:x").hexdigest()
+    (tmp_path / "digests").write_text(f"alice:club:{secret}\n")
+    (tmp_path / "digests").chmod(0o600)
+    site = 'respond = { body = "in" }\ndigest_auth = { file = "digests", realm = "club" }'
+    write_config(tmp_path, certificates, site, workers=2)
+
+    with serving(tmp_path) as process:
+
+        def ask(count: int, nonce: str) -> Answer:
+            asked = hashlib.sha256(b"GET:/").hexdigest()
+            proof = hashlib.sha256(f"{secret}:{nonce}:{count:08x}:c:auth:{asked}".encode()).hexdigest()
+            said = (
+                f'Digest username="alice", realm="club", nonce="{nonce}", uri="/", qop=auth, nc={count:08x}, cnonce="c"'
+            )
+            client = Http1(process.port, certificates.ca)
+            try:
+                return client.request("GET", "/", {"authorization": f'{said}, response="{proof}", algorithm=SHA-256'})
+            finally:
+                client.close()
+
+        challenge = ask(1, "AAAA").headers["www-authenticate"]
+        [nonce] = re.findall(r'nonce="([^"]+)"', challenge)
+        assert [ask(count, nonce).status for count in range(1, 13)] == [200] * 12
 
 
 def test_what_an_onlooker_heard_opens_nothing(client: Client, curl: Callable[..., str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.certificates import make_test_certificates
 from tests.wire.clients import Client, Http1, Http2
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, running, serving, write_config
@@ -56,7 +58,7 @@ def decide(upstream: RawUpstream, conversation: Conversation, seen: Seen) -> boo
         return False
     elif path == "/huge":
         conversation.answer(b"x" * 100_000, status="403 Forbidden")
-    elif path == "/silent":
+    elif path == "/hasty/silent":
         conversation.wait_for_end()
         return False
     elif path == "/two-users":
@@ -95,7 +97,7 @@ proxy = {{ upstreams = ["{behind}"] }}
 upstream = "{decider}"
 path = "/verify?app=tide"
 identity = ["Remote-User", "Remote-Groups"]
-seconds = 3
+seconds = 15
 when = {{ not = {{ path_prefix = ["/public"] }} }}
 
 [[site.route]]
@@ -105,6 +107,11 @@ proxy = {{ upstreams = ["{behind}"] }}
 upstream = "{decider}"
 identity = ["Remote-User"]
 cache_seconds = 3600
+
+[[site.route]]
+path = "/hasty"
+respond = {{ body = "in" }}
+forward_auth = {{ upstream = "{decider}", seconds = 0.3 }}
 
 [[site.route]]
 path = "/alone"
@@ -202,7 +209,7 @@ def test_a_refusal_of_the_server_that_decides_is_the_answer(client: Client, behi
     ("path", "status"),
     [
         ("/missing", 502), ("/error", 502), ("/unchanged", 502), ("/junk", 502), ("/gone", 502), ("/half", 502),
-        ("/huge", 502), ("/two-users", 502), ("/silent", 504), ("/alone/page", 502),
+        ("/huge", 502), ("/two-users", 502), ("/hasty/silent", 504), ("/alone/page", 502),
     ],
 )  # fmt: skip
 def test_nothing_passes_because_something_broke(client: Client, behind: RawUpstream, path: str, status: int) -> None:
@@ -229,6 +236,36 @@ def test_only_the_very_same_question_is_not_asked_again(
     for _ in range(2):
         assert client.request("GET", "/page", sent).status == 200
     assert len(decider.requests) == before + 7
+
+
+def test_the_server_that_decides_is_believed_over_tls_only_if_it_is_the_right_one(
+    tmp_path: Path, certificates: TestCertificates
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.chain, certificates.key)
+    stranger = make_test_certificates(tmp_path / "stranger")
+    decider = RawUpstream({"/": decide}, tls=context)
+    try:
+        url = f"https://localhost:{decider.port}"
+        site = f"""
+respond = {{ body = "in" }}
+forward_auth = {{ upstream = "{url}", ca = "{certificates.ca}" }}
+[[site.route]]
+path = "/fooled"
+respond = {{ body = "in" }}
+forward_auth = {{ upstream = "{url}", ca = "{stranger.ca}" }}
+"""
+        write_config(tmp_path, certificates, site)
+        with running(tmp_path) as server:
+            client = Http2(server.port, certificates.ca)
+            try:
+                assert client.request("GET", "/page").body == b"in"
+                assert client.request("GET", "/forbidden").status == 403
+                assert client.request("GET", "/fooled").status == 502
+            finally:
+                client.close()
+    finally:
+        decider.close()
 
 
 def test_the_server_that_decides_may_listen_on_a_socket(tmp_path: Path, certificates: TestCertificates) -> None:
