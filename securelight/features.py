@@ -18,6 +18,7 @@ from securelight.handlers import (
     proxy,
     respond,
     scgi,
+    server_side_includes,
     static_file,
     status_page,
     uwsgi,
@@ -65,6 +66,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # Handlers: exactly one answers.
     static_file.FEATURE,
     directory_listing.FEATURE,
+    server_side_includes.FEATURE,
     webdav.FEATURE,
     asgi.FEATURE,
     wsgi.FEATURE,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FIRST_FREE_PORT: Final = 1024
 """Below it, a port is for root, or for who was given CAP_NET_BIND_SERVICE."""
 
-_SERVED_FOLDERS: Final = frozenset({"static_file", "directory_listing", "webdav"})
+_SERVED_FOLDERS: Final = frozenset({"static_file", "directory_listing", "server_side_includes", "webdav"})
 _ASK_WHO: Final = frozenset({"basic_auth", "digest_auth", "forward_auth", "authorizer", "access", "signed_links"})
 """Features that turn some clients away."""
 

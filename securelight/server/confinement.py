@@ -35,7 +35,7 @@ _OPENS_NOTHING: Final = frozenset(
     | {"status_page", "metrics", "health", "error_pages", "expires", "cors", "security_headers", "set_headers", "hsts"}
 )
 """Once it is built; what such a feature reads when a worker starts is read before the rest is given up."""
-_READS: Final = frozenset({"static_file", "directory_listing", "basic_auth", "digest_auth"})
+_READS: Final = frozenset({"static_file", "directory_listing", "server_side_includes", "basic_auth", "digest_auth"})
 _CONNECTS: Final = frozenset({"proxy", "fastcgi", "scgi", "uwsgi", "authorizer", "forward_auth"})
 _RUNS_CODE: Final = frozenset({"asgi", "wsgi", "cgi"})
 _WRITES: Final = frozenset({"compress", "cache", "webdav"})

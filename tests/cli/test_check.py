@@ -461,6 +461,7 @@ class TestExamples:
         self._site_of_files(shipped, "uwsgi.toml", "flow")
         self._site_of_files(shipped, "php-fpm.toml", "blog")
         self._site_of_files(shipped, "authorizer.toml", "members")
+        self._site_of_files(shipped, "server-side-includes.toml", "village")
         self._site_of_files(shipped, "webdav.toml", "files")
         (shipped / "files.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
         (shipped / "files.htpasswd").chmod(0o600)
