@@ -41,7 +41,8 @@ SLOW_PAUSE_SECONDS = 0.25
 """Between the beginnings of slow attacks: the handshakes of one should not be the wait of another's polite client."""
 
 BREAKS = frozenset({
-    "the server reset the TCP connection", "TLS handshake failed: the server closed the connection",
+    "the server reset the TCP connection", "the server closed the TCP connection without close_notify",
+    "TLS handshake failed: the server closed the connection",
 })  # fmt: skip
 """What the transcript of a case has in it where a server died in the middle, and came back at once."""
 

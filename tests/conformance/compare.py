@@ -31,6 +31,7 @@ SOMETIMES = "sometimes"
 """Begins the remark of a case that a server fails in some runs only: neither way is then a change."""
 NOT_ARGUED = "\n# Not looked at yet.\n"
 JUDGE_SECONDS = 1_800
+MORE_PATIENCE = 3
 GRADED = "headers"
 """A suite that is no question of right and wrong: its grade stands in the table, and its cases in no file."""
 
@@ -41,7 +42,7 @@ class Judgment:
 
     Attributes:
         version: of the server.
-        report: as --json writes it.
+        report: as --json writes it, and how often the server ended by itself (`deaths`).
     """
 
     version: str
@@ -74,8 +75,8 @@ class Judgment:
         return Judgment(self.version, {**self.report, "cases": cases, "suites": suites})
 
     def deaths(self) -> int:
-        """How often it went away."""
-        return sum(note.startswith("The server went away") for note in self.report["notes"])
+        """How often it ended, whether or not the judge noticed: it was started again at once."""
+        return int(self.report.get("deaths", 0))
 
 
 def judge(
@@ -83,8 +84,8 @@ def judge(
 ) -> Judgment:
     """Start a server below `directory` and put all cases of the suites to it, as processes of their own do.
 
-    Where a verdict is another one than expected, it is asked for once more, and the second one counts: machines have
-    hiccups, and a changed verdict happens twice.
+    Where a verdict is another one than expected, it is asked for once more, alone and with more patience, and the
+    second one counts: machines have other work, and a changed verdict happens twice.
 
     Errors: AssertionError if the server does not start, or the judge ends without a report.
     """
@@ -92,10 +93,10 @@ def judge(
     place = make_place(directory / peer.name, directory / "certs", local.leaf.chain_path, local.leaf.key_path)
     report = place.directory / "report.json"
 
-    def ask(*arguments: str) -> Judgment:
+    def ask(seconds: float, *arguments: str) -> Judgment:
         command = [
             sys.executable, "-m", "securelight", "conform", f"https://localhost:{place.port}/", "--fail-on", "never",
-            "--ca", str(local.authority.certificate_path), "--json", str(report), "--patience", str(patience),
+            "--ca", str(local.authority.certificate_path), "--json", str(report), "--patience", str(seconds),
         ]  # fmt: skip
         done = subprocess.run(
             [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=JUDGE_SECONDS, check=False,
@@ -104,12 +105,13 @@ def judge(
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return Judgment(peer.say_version(), json.loads(report.read_text()))
 
-    with running(peer, place):
-        found = ask(*(argument for suite in suites for argument in ("--suite", suite)))
+    with running(peer, place) as keeper:
+        found = ask(patience, *(argument for suite in suites for argument in ("--suite", suite)))
         changed = [line.split()[2] for line in differences(expected, found)]
         if changed:
-            found = found.corrected(ask("--jobs", "1", *(argument for one in changed for argument in ("--only", one))))
-    return found
+            only = [argument for one in changed for argument in ("--only", one)]
+            found = found.corrected(ask(MORE_PATIENCE * patience, "--jobs", "1", *only))
+    return Judgment(found.version, {**found.report, "deaths": keeper.deaths})
 
 
 def _score(suite: str, cases: Iterable[Mapping[str, Any]]) -> int | None:
@@ -184,7 +186,7 @@ def table(judgments: Mapping[str, Judgment], suites: Sequence[str], missing: Ite
     rows = [
         [f"{suite}, {counts.get(suite, 0)} cases", *(one.cell(suite) for one in judgments.values())] for suite in suites
     ]
-    rows.append(["went away in the middle", *(str(one.deaths() or "") for one in judgments.values())])
+    rows.append(["died in the middle", *(str(one.deaths() or "") for one in judgments.values())])
     lines = ["| suite | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     left_out = "".join(f" {name} was not installed." for name in missing)

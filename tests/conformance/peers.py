@@ -218,7 +218,7 @@ def make_place(directory: Path, certs: Path, chain: Path, key: Path) -> Place:
     return Place(directory, port, make_site(directory, PAGE), certs, chain, key)
 
 
-class _Keeper:
+class Keeper:
     """Runs a server, and again whenever it ends, as a service manager does.
 
     Attributes:
@@ -275,12 +275,12 @@ class _Keeper:
 
 
 @contextmanager
-def running(peer: Peer, place: Place) -> Iterator[None]:
+def running(peer: Peer, place: Place) -> Iterator[Keeper]:
     """Start `peer`, wait until it does TLS, start it again whenever it dies, and stop it at the end.
 
     Errors: AssertionError with what it said last if it does not come up.
     """
-    keeper = _Keeper(peer, place)
+    keeper = Keeper(peer, place)
 
     def answers() -> bool:
         assert not (said := keeper.ended()), f"{peer.name} does not start: {said}"
@@ -289,7 +289,7 @@ def running(peer: Peer, place: Place) -> Iterator[None]:
     try:
         wait_until(answers, START_SECONDS)
         keeper.keep()
-        yield
+        yield keeper
     finally:
         keeper.stop()
 

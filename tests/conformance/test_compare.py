@@ -65,17 +65,18 @@ def test_the_second_verdict_counts() -> None:
     assert found.cell("x") == "66 % (1 + 0)"
 
 
-def test_the_table_has_a_column_a_server_and_tells_who_went_away() -> None:
-    notes = ("The server went away during x/1/a.", "Headers: grade B, 80 of 100 points.")
+def test_the_table_has_a_column_a_server_and_tells_who_died() -> None:
+    nginx = judgment(("Headers: grade B, 80 of 100 points.",), a="failed")
+    nginx = Judgment("1.0", {**nginx.report, "deaths": 2})
     made = table(
-        {"securelight": judgment(a="passed"), "nginx": judgment(notes, a="failed")}, ["x"], ["caddy"]
+        {"securelight": judgment(a="passed"), "nginx": nginx}, ["x"], ["caddy"]
     )  # fmt: skip
     lines = made.splitlines()
     assert (lines[0], lines[-1]) == (BEGIN, END)
     assert "caddy was not installed" in lines[1]
     assert lines[3:-1] == [
         "| suite | securelight | nginx 1.0 |", "|---|---|---|", "| x, 1 cases | 50 % | 50 % (1 + 0) |",
-        "| went away in the middle |  | 1 |",
+        "| died in the middle |  | 2 |",
     ]  # fmt: skip
 
 
@@ -118,8 +119,9 @@ def test_a_server_that_dies_is_started_again(tmp_path: Path, certificates: TestC
 
     peer = Peer("mortal", "python3", "python3", arguments)
     place = make_place(tmp_path / "one", tmp_path, certificates.chain, certificates.key)
-    with running(peer, place):
+    with running(peer, place) as keeper:
         wait_until(lambda: starts.read_text().startswith("xx"), 60.0)
+    assert keeper.deaths >= 1
 
 
 def test_the_parts_of_a_report_that_the_table_needs_are_there(tmp_path: Path) -> None:
