@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from securelight.protocol.websocket import accept_key
 from tests.certificates import make_test_certificates
 from tests.wire.clients import Client, Http1, Http2
+from tests.wire.conftest import Dial
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, running, serving, write_config
+from tests.wire.websocket_client import ask_to_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +74,14 @@ def decide(upstream: RawUpstream, conversation: Conversation, seen: Seen) -> boo
 
 
 def tell(_upstream: RawUpstream, conversation: Conversation, seen: Seen) -> bool:
-    """The server behind: what it was told."""
+    """The server behind: what it was told. A WebSocket says hello and ends."""
+    key = seen.get("sec-websocket-key")
+    if key is not None:
+        accept = accept_key(key.encode()).decode()
+        conversation.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        conversation.send(f"Sec-WebSocket-Accept: {accept}\r\n\r\n\x81\x05hello")
+        conversation.wait_for_end()
+        return False
     body = conversation.read_body(seen)
     conversation.answer(b"%d bytes" % len(body))
     return True
@@ -92,7 +102,7 @@ def behind() -> Iterator[RawUpstream]:
 
 
 SITE = """
-proxy = {{ upstreams = ["{behind}"] }}
+proxy = {{ upstreams = ["{behind}"], upgrade = {{ protocols = ["websocket"] }} }}
 [site.forward_auth]
 upstream = "{decider}"
 path = "/verify?app=tide"
@@ -217,6 +227,28 @@ def test_nothing_passes_because_something_broke(client: Client, behind: RawUpstr
     assert client.request("GET", path, {"remote-user": "root"}).status == status
     assert len(behind.requests) == before
     assert client.request("GET", "/talkative").status == 200
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_a_websocket_opens_for_who_may_pass_alone(
+    dial: Dial, protocol: str, decider: RawUpstream, behind: RawUpstream
+) -> None:
+    connect = dial.h1 if protocol == "h1" else dial.h2
+    before = len(behind.requests)
+    answer, _tunnel = ask_to_open(connect(), "/forbidden", {"remote-user": "root"})
+    assert (answer.status, len(behind.requests)) == (403, before)
+    _answer, tunnel = ask_to_open(connect(), "/socket", {"remote-user": "root"})
+    came = b""
+    while b"hello" not in came:
+        data = tunnel.receive()
+        assert data
+        came += data
+    tunnel.end()
+    told, asked = behind.requests[-1], decider.requests[-1]
+    assert (told.get("remote-user"), told.get("upgrade")) == ("alice", "websocket")
+    assert (asked.get("x-forwarded-method"), asked.get("upgrade"), asked.get("x-forwarded-uri")) == (
+        "GET", None, "/socket",
+    )  # fmt: skip
 
 
 def test_only_the_very_same_question_is_not_asked_again(
