@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import settings as hypothesis_settings, strategies as st
+from hypothesis import HealthCheck, settings as hypothesis_settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from securelight.protocol.h11_adapter import H11Adapter
@@ -165,8 +165,11 @@ class BothMachine(Http1Machine):
     engines = (H11Adapter, HttptoolsAdapter)
 
 
-# The same on every run; `make fuzz TARGET=http1_dialogue` looks further.
-SETTINGS = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
+# The same on every run, however slow the machine; `make fuzz TARGET=http1_dialogue` looks further.
+SETTINGS = hypothesis_settings(
+    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 TestH11 = H11Machine.TestCase
 TestH11.settings = SETTINGS
 TestHttptools = HttptoolsMachine.TestCase
