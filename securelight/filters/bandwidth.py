@@ -92,6 +92,10 @@ class Bucket:
         self._level -= count
         return max(0.0, -self._level / self._rate)
 
+    def give_back(self, count: int) -> None:
+        """What was booked is not sent."""
+        self._level = min(self._burst, self._level + count)
+
 
 class Buckets:
     """Those that one body goes through.
@@ -119,8 +123,15 @@ class Buckets:
     async def wait_for(self, count: int) -> None:
         """Return when `count` bytes may go."""
         seconds = max(bucket.book(count) for bucket in self._buckets)
-        if seconds > 0:
+        if seconds <= 0:
+            return
+        try:
             await self._sleep(seconds)
+        except BaseException:
+            # Streams that are opened and reset again and again must not use up what a site grants to others.
+            for bucket in self._buckets:
+                bucket.give_back(count)
+            raise
 
 
 class Limits:

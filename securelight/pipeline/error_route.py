@@ -93,7 +93,8 @@ class ErrorRoute(Route):
     __slots__ = ("_keep_status", "_page", "_refusal")
 
     def __init__(self, route: Route, page: Response, refusal: Refusal, *, keep_status: bool) -> None:
-        super().__init__(route.path, (), _without_body(route), route.filters)
+        # Never none: who sends an answer may pass `filtered` by where there are no filters.
+        super().__init__(route.path, (), _without_body(route), route.filters or (_as_it_is,))
         self._page = page
         self._refusal = refusal
         self._keep_status = keep_status
@@ -122,6 +123,10 @@ class ErrorRoute(Route):
     def refuse(self, _request: Request, _facts: Facts, _refusal: Refusal) -> Response:
         """The page without a handler."""
         return self._page
+
+
+def _as_it_is(_request: Request, _facts: Facts, response: Response) -> Response:
+    return response
 
 
 def _without_body(route: Route) -> Any:

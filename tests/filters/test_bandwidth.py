@@ -90,6 +90,23 @@ async def test_a_site_is_shared_by_its_routes_and_divided_among_workers(context:
     assert time.now - 100 == pytest.approx(1.0), "half of the rate for one of two workers"
 
 
+async def test_streams_that_are_reset_use_up_nothing(context: BuildContext, time: Time) -> None:
+    """Rapid reset against a site's allowance."""
+
+    async def cancelled(_seconds: float) -> None:
+        raise KeyboardInterrupt  # as a Cancelled would come
+
+    reset = downloads(context, site=Rate(1000, 1000))
+    for _ in range(100):
+        response = reset(make_request(), make_facts(), Response(200, (), b"x" * 5000))
+        assert isinstance(response.body, AsyncBody)
+        response.body._buckets._sleep = cancelled  # type: ignore[attr-defined]
+        with pytest.raises(KeyboardInterrupt):
+            await whole(response)
+    assert await whole(reset(make_request(), make_facts(), Response(200, (), b"x" * 2000))) == b"x" * 2000
+    assert time.now - 100 == pytest.approx(1.0, abs=0.05)
+
+
 async def test_the_slowest_limit_counts(context: BuildContext, time: Time) -> None:
     apply = downloads(context, connection=Rate(10_000, 1), stream=Rate(1000, 1), site=Rate(100_000, 1))
     await whole(apply(make_request(), make_facts(), Response(200, (), b"x" * 5000)))
