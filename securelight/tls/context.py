@@ -1,9 +1,9 @@
 """Server contexts: a policy, one or several certificates, the protocols offered by ALPN.
 
-A context is about 21 kB and takes about a millisecond to make, so there is one for each distinct set of certificates
-and policy (tls/identity). They are made before the workers are forked, which then share their ticket keys: a session
-that one worker began, another resumes. A ticket of one context is of no use in another, so what was agreed for one
-site never counts on the next (CVE-2025-23419).
+A context is about 21 kB and takes a millisecond or more to make, so there is one for each name of a site, up to a
+bound, and one for each distinct set of certificates and policy (tls/identity). They are made before the workers are
+forked, which then share their ticket keys: a session that one worker began, another resumes. A ticket of one context is
+of no use in another, so what was agreed for one name never counts for the next (CVE-2025-23419).
 """
 
 from __future__ import annotations
