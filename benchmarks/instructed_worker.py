@@ -53,9 +53,7 @@ def main() -> None:
     event_log.configure(config.server.event_log)
     generation = prepare(config, FEATURES, BoundSockets({}))
     ours, theirs = channel.make_pair()
-    task = WorkerTask(
-        config, FEATURES, generation.listens, generation.identities, generation.logs, theirs, number=1
-    )
+    task = WorkerTask(config, FEATURES, generation.listens, generation.identities, generation.logs, theirs, number=1)
     gc.collect()
     gc.freeze()  # as before the fork
     channel.send(ours, "serve")
