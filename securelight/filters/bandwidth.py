@@ -12,7 +12,7 @@ Tunnels (WebSocket) are not slowed down.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 
@@ -369,7 +369,7 @@ def _uploads(handler: Handler, limits: Limits) -> Handler:
             return answer
         run = answer.run
         buckets = limits.of(request)
-        return Deferred(lambda exchange: run(PacedExchange(exchange, buckets)))  # type: ignore[arg-type]
+        return Deferred(lambda exchange: run(cast("Exchange", PacedExchange(exchange, buckets))))
 
     return paced
 

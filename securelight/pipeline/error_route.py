@@ -11,7 +11,7 @@ which nobody else can set on this way, and in the CGI variables REDIRECT_STATUS 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from securelight.model.body import AsyncBody
 from securelight.model.claimed_fields import claimed_names, without_claims
@@ -137,7 +137,7 @@ def _without_body(route: Route) -> Any:
         if not isinstance(answer, Deferred):
             return answer
         run = answer.run
-        return Deferred(lambda exchange: run(_BodylessExchange(exchange)))  # type: ignore[arg-type]
+        return Deferred(lambda exchange: run(cast("Exchange", _BodylessExchange(exchange))))
 
     return handle
 
