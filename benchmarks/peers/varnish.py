@@ -5,6 +5,7 @@ python -m benchmarks.peers.varnish DIRECTORY PAIR.pem PORT ORIGIN_PORT
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ def main(directory: str, pair: str, port: str, origin: str) -> None:
     config.write_text(
         f'frontend = "[127.0.0.1]:{port}"\nbackend = "[127.0.0.1]:{behind}"\npem-file = "{pair}"\nworkers = 1\n'
         'alpn-protos = "http/1.1"\nwrite-proxy-v2 = on\nlog-level = 0\nkeepalive = 600\nbacklog = 1024\n'
+        + ('user = "nobody"\n' if os.geteuid() == 0 else "")  # it refuses to work as root
     )
     settings = [f"-p{name}" for name in ("thread_pools=1", "timeout_idle=600")]
     commands = (

@@ -80,6 +80,8 @@ def _accept(coding: str) -> tuple[str]:
 _LOGIN = (f"authorization: Basic {base64.b64encode(USER + b':' + PASSWORD).decode()}",)
 _H1 = Ability.HTTP1
 _WITH_VARNISH = ("nginx", "varnish")
+_CODINGS = (("gzip", ()), ("br", ("securelight", "lighttpd")), ("zstd", ("securelight", "lighttpd", "caddy")))
+"""Each with those that have it; all for ()."""
 
 WORKLOADS = (
     *(
@@ -88,7 +90,7 @@ WORKLOADS = (
             alone(MADE_TEN, http2=False, requests=2_000, headers=_accept(coding)),
             frozenset({_H1, Ability.PROXY, Ability.CODING}), (COST,), _PEERS, only=only,
         )
-        for coding, only in (("gzip", ()), ("br", ("securelight",)), ("zstd", ("securelight", "caddy")))
+        for coding, only in _CODINGS
     ),
     *(
         Workload(
@@ -96,7 +98,7 @@ WORKLOADS = (
             beside_plain(CODED_SMALL, http2=False, requests=5_000, headers=_accept(coding)),
             frozenset({_H1, Ability.CODING}), (TIMES, COST), _PEERS, only=only,
         )
-        for coding, only in (("gzip", ()), ("br", ("securelight",)), ("zstd", ("securelight", "caddy")))
+        for coding, only in _CODINGS
     ),
     Workload(
         15, "gzip file, 612 B, HTTP/2",
