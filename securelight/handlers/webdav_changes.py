@@ -287,6 +287,10 @@ class Changes:
             with suppress(OSError):
                 files.move(aside, target)
             raise
+        if not stat.S_ISDIR(found.st_mode):
+            for _ in files.remove(aside):
+                pass
+            return None
         transaction.note_leftover(aside)
         return files.hold(aside)
 

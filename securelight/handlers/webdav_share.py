@@ -220,7 +220,11 @@ class Janitor:
             with self._store.look() as known:
                 paths = known.leftovers()
             for path in paths[:ASIDE]:
-                pending = self._share.files.adopt(path)
+                try:
+                    pending = self._share.files.adopt(path)
+                except OSError as error:  # not ours to open; the others are looked at all the same
+                    self._events.warning("webdav_not_removed", path=repr(os.fsdecode(path)), problem=str(error))
+                    continue
                 if pending is not None:
                     found.append(pending)
                 elif self._share.files.status(path) is None:

@@ -200,10 +200,11 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield Transaction(connection)
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def look(self) -> Iterator[Transaction]:
