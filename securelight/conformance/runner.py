@@ -237,8 +237,12 @@ class _Bench:
 
 
 def _broken_off(result: Result) -> bool:
-    """Whether the server broke off in a way that another case's victim would see too: then it is asked again, alone."""
-    return result.outcome is Outcome.FAILED and any(entry.words in BREAKS for entry in result.entries)
+    """Whether the server broke off in a way that another case's victim would see too: then it is asked again, alone.
+
+    Slow attacks end so by themselves, and a minute each is too long.
+    """
+    broken = any(entry.words in BREAKS for entry in result.entries)
+    return broken and result.outcome is Outcome.FAILED and not result.case.slow
 
 
 def _ending_of(group: ExceptionGroup) -> tuple[Outcome, str]:
