@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 import stat
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -66,7 +67,8 @@ def open_database(path: Path) -> Any:
     try:
         return _reader(descriptor)
     except (OSError, ValueError, RuntimeError) as error:
-        raise GeoDatabaseError(f"{str(path)!r} is not a MaxMind database: {error}") from error
+        why = re.sub(r" \(/proc/self/fd/\d+\)", "", str(error))
+        raise GeoDatabaseError(f"{str(path)!r} is not a MaxMind database: {why}") from error
     finally:
         os.close(descriptor)
 

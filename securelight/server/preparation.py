@@ -9,7 +9,9 @@ from securelight.config.schema import Config, SiteConfig
 from securelight.model.errors import CertificateError, SecurelightError
 from securelight.pipeline.compile import Feature
 from securelight.server.confinement import plan
+from securelight.server.event_log import event_log
 from securelight.server.generation import Generation
+from securelight.server.geo_service import geo_databases
 from securelight.server.log_file import LogOutputs
 from securelight.server.process_hardening import write_no_core
 from securelight.server.sockets import BoundSockets
@@ -37,6 +39,8 @@ def prepare(
     Errors: ConfigError, FaultyCertificates.
     """
     confinement = plan(config)
+    if config.server.geoip.databases:  # read once, and the library with it, before workers may open little
+        geo_databases(config.server.geoip.databases, event_log("supervisor"))
     if config.server.sandbox.mode != "off":
         write_no_core()
     sites = [

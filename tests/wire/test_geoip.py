@@ -8,11 +8,13 @@ import pytest
 
 from tests.files.mmdb import place, write
 from tests.server.processes import wait_until
+from tests.wire.clients import Http1
 from tests.wire.conftest import Dial
-from tests.wire.server_process import ServerProcess, serving, write_config
+from tests.wire.server_process import ServerProcess, running, serving, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.certificates import TestCertificates
     from tests.wire.clients import Client
@@ -95,3 +97,22 @@ def test_a_new_database_is_taken_up(dial: Dial, server: ServerProcess) -> None:
     finally:
         write(server.directory / "countries.mmdb", RECORDS)
     wait_until(lambda: sent_to() == "/DE/", 60)
+
+
+def test_a_broken_database_changes_nothing_and_is_told(tmp_path: Path, certificates: TestCertificates) -> None:
+    write(tmp_path / "countries.mmdb", {"127.0.0.0/8": place("DE")})
+    site = (
+        'respond = { body = "x" }\nredirect = { rule = [{ when = { country = ["DE"] }, to = "/de/", status = 302 }] }'
+    )
+    write_config(tmp_path, certificates, site, extra='[server.geoip]\ndatabases = ["countries.mmdb"]')
+    with running(tmp_path) as server:
+        (tmp_path / "broken").write_text("nothing")
+        (tmp_path / "broken").replace(tmp_path / "countries.mmdb")
+        # The supervisor says it where workers are confined and have to be replaced, else the worker itself.
+        told = ("reload failed, nothing has changed", "database of addresses not taken up")
+        wait_until(lambda: sum(server.count_events(event=event) for event in told), 60)
+        client = Http1(server.port, certificates.ca)
+        try:
+            assert client.request("GET", "/").headers["location"] == "/de/"
+        finally:
+            client.close()
