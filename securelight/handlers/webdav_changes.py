@@ -23,7 +23,7 @@ from securelight.model.errors import Refusal
 from securelight.model.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from securelight.handlers.webdav_store import Store, Transaction
     from securelight.model.headers import Headers
@@ -308,8 +308,8 @@ class Changes:
         opened, pending = await share.in_thread(
             lambda: self._begin_copy(claim, request, source, target, overwrite=overwrite)
         )
+        steps = self._copy_steps(opened, pending, deep=deep)
         try:
-            steps = self._copy_steps(opened, pending, deep=deep)
             while await share.in_thread(lambda: self._advance(steps)):
                 pass
             is_new, aside = await share.in_thread(
@@ -319,6 +319,7 @@ class Changes:
             self._later(pending)
             raise
         finally:
+            steps.close()
             os.close(opened)
         self._later(aside)
         return Response(201 if is_new else 204)
@@ -345,7 +346,7 @@ class Changes:
             raise
         return opened, pending
 
-    def _copy_steps(self, opened: int, pending: Pending, *, deep: bool) -> Iterator[None]:
+    def _copy_steps(self, opened: int, pending: Pending, *, deep: bool) -> Generator[None]:
         if not stat.S_ISDIR(os.fstat(opened).st_mode):
             yield from copy_file(opened, pending.descriptor)
         elif deep:
