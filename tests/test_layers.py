@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import securelight
 from securelight.features import FEATURES
 from securelight.pipeline.compile import Feature
+from tests.certificates import TestCertificates
 
 ROOT = Path(securelight.__file__).parent
 TESTS = Path(__file__).parent
@@ -149,6 +153,28 @@ def test_every_feature_file_has_its_row_in_the_table(folder: str) -> None:
     rows = {feature.name for feature in FEATURES if f"{feature.kind}s" == folder}
     files = {path.stem for path in (ROOT / folder).glob("*.py") if "\nFEATURE = " in path.read_text()}
     assert files == rows
+
+
+@pytest.mark.parametrize("row", FEATURES, ids=lambda row: row.name)
+def test_a_row_is_the_feature_of_its_file(row: Feature) -> None:
+    feature = importlib.import_module(f"securelight.{row.kind}s.{row.name}").FEATURE
+    assert [getattr(row, slot) for slot in Feature.__slots__] == [getattr(feature, slot) for slot in Feature.__slots__]
+
+
+def test_features_that_nobody_uses_are_not_imported(tmp_path: Path, certificates: TestCertificates) -> None:
+    (tmp_path / "securelight.toml").write_text(
+        f'[[listen]]\naddress = "localhost:0"\n[[site]]\nhosts = ["a.test"]\nrespond = {{ body = "a" }}\n'
+        f'[[site.certificate]]\nchain = "{certificates.chain}"\nkey = "{certificates.key}"\n'
+    )
+    code = (
+        "import sys, pathlib; from securelight.config.load import load; from securelight.features import FEATURES; "
+        "import securelight.server.supervisor; load(pathlib.Path(sys.argv[1]), FEATURES); "
+        "print(*(name for name in sys.modules if name.startswith('securelight.handlers.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "securelight.toml")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["securelight.handlers.respond"]
 
 
 def test_the_table_is_in_the_order_in_which_features_run() -> None:

@@ -6,7 +6,6 @@ servers behind us are not asked. Nothing is started and nobody is connected to.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -155,13 +154,13 @@ class _Record:
         }
         wrap = wraps[feature.kind]
         if feature.kind == "handler" and feature.name not in _RUN:
-            return dataclasses.replace(feature, build=lambda settings, _context: self._named(feature.name, settings))
+            return _built_by(feature, lambda settings, _context: self._named(feature.name, settings))
 
         def build(settings: Any, context: BuildContext) -> Any:
             made = feature.build(settings, context)
             return None if made is None else wrap(feature.name, made)  # the log and the cache stand elsewhere
 
-        return dataclasses.replace(feature, build=build)
+        return _built_by(feature, build)
 
     def _stage(self, name: str, stage: Callable[[Request, Facts], Any]) -> Any:
         def watched(request: Request, facts: Facts) -> Any:
@@ -222,6 +221,12 @@ class _Record:
         for name, value in response.fields:
             self.line("", f"{name.decode('latin-1')}: {value.decode('latin-1')}")
         response.release()
+
+
+def _built_by(feature: Feature, build: Callable[[Any, BuildContext], Any]) -> Feature:
+    return Feature(
+        feature.name, feature.kind, feature.config_class, build, feature.check, feature.repeatable, feature.finds_user
+    )
 
 
 def _shown(request: Request) -> str:
