@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from securelight.config.load import load
+from securelight.features import FEATURES
 from securelight.handlers import webdav
 from securelight.handlers.webdav import WebDavConfig, check
 from securelight.model.errors import ConfigError
+from securelight.server import landlock
+from securelight.server.confinement import plan
 from tests.helpers import fetch, field, make_context, make_request, read_body
+from tests.wire.server_process import write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.certificates import TestCertificates
 
 
 def settings(**values: Any) -> WebDavConfig:
@@ -69,3 +76,17 @@ def test_what_another_program_changes_is_seen_at_once(base: Path) -> None:
     for content in (b"one", b"two2", b"three"):
         (base / "share" / "f.txt").write_bytes(content)
         assert read_body(fetch(handler, make_request(path="/f.txt"))) == content
+
+
+@pytest.mark.parametrize(("writable", "state"), [(False, ""), (True, ""), (True, 'state = "state"')])
+def test_workers_may_write_to_a_share_that_is_writable_and_to_no_other(
+    base: Path, certificates: TestCertificates, writable: bool, state: str
+) -> None:
+    if not landlock.version():
+        pytest.skip("this kernel has no Landlock")
+    (base / "state").mkdir()
+    site = f'[site.webdav]\nroot = "share"\nwritable = {str(writable).lower()}\n{state}'
+    confinement = plan(load(write_config(base, certificates, site), FEATURES))
+    assert confinement.why_not == ""
+    assert base / "share" in confinement.read
+    assert confinement.write == tuple(base / name for name in (["share"] * writable + ["state"] * bool(state)))
