@@ -60,7 +60,8 @@ def _head(run: Run) -> str:
     percent = score(run.results)
     musts = len(run.failures(Level.MUST))
     shoulds = len(run.failures()) - musts
-    words = "Passed" if not musts and not shoulds else f"{musts} MUST and {shoulds} SHOULD failed"
+    parts = [f"{count} {level}" for count, level in ((musts, "MUST"), (shoulds, "SHOULD")) if count]
+    words = f"{' and '.join(parts)} failed" if parts else "Passed"
     if run.interrupted:
         words += ", interrupted"
     tone = "bad" if musts else "fair" if shoulds else "good"
