@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,22 +18,32 @@ from tests.wire.server_process import running, write_config
 
 
 class Manager:
-    """The socket of a service manager, and what came to it."""
+    """The socket of a service manager, and what came to it.
+
+    It listens in a thread of its own: the kernel keeps ten messages, and signs of life fill that while a command runs.
+    """
 
     def __init__(self, address: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(address)
-        self.sock.setblocking(False)
         self.heard: list[dict[str, str]] = []
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while text := self.sock.recv(4096).decode():
+            self.heard.append(dict(line.split("=", 1) for line in text.splitlines()))
+
+    def close(self) -> None:
+        """Stop listening."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", self.sock.getsockname())
+        self._thread.join()
+        self.sock.close()
 
     def hear(self) -> list[dict[str, str]]:
         """All messages so far."""
-        while True:
-            try:
-                text = self.sock.recv(4096).decode()
-            except BlockingIOError:
-                return self.heard
-            self.heard.append(dict(line.split("=", 1) for line in text.splitlines()))
+        return list(self.heard)
 
     def states(self) -> list[str]:
         """Their first words, without those of the watchdog."""
@@ -42,7 +53,7 @@ class Manager:
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     found = Manager(str(tmp_path / "notify"))
-    with closing(found.sock):
+    with closing(found):
         yield found
 
 
@@ -85,10 +96,10 @@ def test_workers_do_not_know_the_manager(tmp_path: Path, certificates: TestCerti
 def test_an_abstract_address() -> None:
     name = f"securelight-test-{os.getpid()}"
     listening = Manager("\0" + name)
-    with closing(listening.sock):
+    with closing(listening):
         environment = {"NOTIFY_SOCKET": "@" + name, "HOME": "/"}
         ServiceManager(environment).ready("serving")
-        assert listening.hear() == [{"READY": "1", "STATUS": "serving"}]
+        wait_until(lambda: listening.hear() == [{"READY": "1", "STATUS": "serving"}])
         assert environment == {"HOME": "/"}
 
 
