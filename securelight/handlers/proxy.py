@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from securelight.handlers.proxy_call import ProxyCall
+from securelight.handlers.proxy_direct import DIRECT_METHODS, DirectProxy
 from securelight.handlers.proxy_fields import HOP_BY_HOP, PLACEHOLDER, VALUES, RequestFields
 from securelight.handlers.proxy_greeting import Kind as GreetingKind, greeting_faults, greeting_of, own_greeting
 from securelight.handlers.proxy_route import ProxyRoute, StickyCookie, cookie_value
@@ -33,7 +34,7 @@ from securelight.model.errors import CertificateError, ConfigError, Refusal
 from securelight.model.field_syntax import is_field_name, is_field_value
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
 from securelight.pipeline.compile import BuildContext, Feature
-from securelight.pipeline.stage import Deferred
+from securelight.pipeline.stage import Deferred, DirectlyDeferred
 from securelight.tls.upstream import upstream_context
 from securelight.upstream.address import Address, parse_address
 from securelight.upstream.balance import BALANCERS
@@ -272,6 +273,9 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
     upgrades = ProxyUpgrades(route, settings.upgrade, context.limits) if settings.upgrade.protocols else None
     context.upgrades = WEBSOCKET.decode() in settings.upgrade.protocols
 
+    direct = DirectProxy(route)
+    directly = direct.usable
+
     async def run(exchange: Exchange) -> Responded:
         return await ProxyCall(route, exchange).run()
 
@@ -280,6 +284,8 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
             raise Refusal(405, "The method is not allowed.", fields=((b"allow", ALLOWED_METHODS),))
         if upgrades is not None and b"upgrade" in request.headers and (upgrading := upgrades.of(request)) is not None:
             return Deferred(upgrading)
+        if directly and not request.has_body and request.method in DIRECT_METHODS:
+            return DirectlyDeferred(run, direct.begin)
         return Deferred(run)
 
     return proxy

@@ -11,12 +11,12 @@ section 9.2.2); and only as often as the route's budget allows, so that a failin
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from securelight.handlers.both_ways import answer_while_uploading, pass_body
-from securelight.handlers.proxy_fields import response_fields, upstream_target, with_own_location
+from securelight.handlers.proxy_fields import response_fields, upstream_target
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.response import BODYLESS_STATUSES, Response
@@ -42,21 +42,41 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 """Between attempts to reach servers none of which takes connections."""
 
 
+class AskedAlready(NamedTuple):
+    """A request without a body that was sent before its ProxyCall was there (proxy_direct).
+
+    Attributes:
+        endpoint, upstream: asked; released by the call.
+        total_deadline: of the request, by trio.current_time(). That of the wait under way is set.
+        head: of the response, if it was read and nothing of it passed on.
+        data: of the body, to be passed on first, if the head was.
+        fault: why there will be no answer.
+    """
+
+    endpoint: Endpoint
+    upstream: UpstreamExchange
+    total_deadline: float
+    head: ResponseHead | None
+    data: bytes
+    fault: UpstreamBroken | None
+
+
 class ProxyCall:
     """One request.
 
     Args:
         route: where it goes.
         exchange: it, and its client.
+        first: the server that it is for, if that was chosen already.
     """
 
     __slots__ = (
-        "_answering", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_route", "_spool",
-        "_total_deadline",
+        "_answering", "_asked", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_first", "_route",
+        "_spool", "_total_deadline",
         "_upload_over",
     )  # fmt: skip
 
-    def __init__(self, route: ProxyRoute, exchange: Exchange) -> None:
+    def __init__(self, route: ProxyRoute, exchange: Exchange, first: Endpoint | None = None) -> None:
         self._route = route
         self._exchange = exchange
         self._body_taken = False
@@ -64,8 +84,10 @@ class ProxyCall:
         self._answering = False
         self._upload_over = True
         self._continue: trio.Event | None = None
+        self._asked: AskedAlready | None = None
         self._spool: Spool | None = None
         self._endpoint: Endpoint | None = None
+        self._first = first
         self._total_deadline = 0.0
 
     async def run(self) -> Responded:
@@ -85,6 +107,16 @@ class ProxyCall:
             self._spool.close()
         return RESPONDED
 
+    async def go_on(self, asked: AskedAlready, *, begun: bool) -> None:
+        """Answer a request that was sent already; `begun` if the head of the response was passed on.
+
+        Errors: as `run`.
+        """
+        self._asked = asked
+        self._begun = begun
+        self._total_deadline = asked.total_deadline
+        await self._ask()
+
     def _broken(self, detail: str, status: int = 502) -> Exception:
         name = f"{self._endpoint.name}: " if self._endpoint is not None else ""
         if self._begun:
@@ -97,20 +129,27 @@ class ProxyCall:
     async def _ask(self) -> None:
         route = self._route
         now = trio.current_time()
-        self._total_deadline = now + route.timeouts.total_seconds
+        asked = self._asked
+        if asked is None:
+            self._total_deadline = now + route.timeouts.total_seconds
+            route.budget.earn()
         tried: list[Endpoint] = []
         pause = FIRST_PAUSE_SECONDS
         give_up_at = now + route.try_seconds
         retries = 0
         fresh = False
         request = self._exchange.request
-        route.budget.earn()
         while True:
-            endpoint = route.choose(request, self._exchange.facts, tried)
-            self._endpoint = endpoint
+            asked = self._asked
+            chosen = self._first if asked is None else asked.endpoint
+            endpoint = chosen or route.choose(request, self._exchange.facts, tried)
+            self._endpoint, self._first = endpoint, None
             reused = True
             try:
-                upstream = None if fresh or route.greeting is not None else endpoint.take()
+                if asked is not None:
+                    upstream: UpstreamExchange | None = asked.upstream
+                else:
+                    upstream = None if fresh or route.greeting is not None else endpoint.take()
                 if upstream is None:
                     greeting = b"" if route.greeting is None else route.greeting(request, self._exchange.facts)
                     upstream, reused = await endpoint.acquire(fresh=fresh, greeting=greeting)
@@ -134,8 +173,16 @@ class ProxyCall:
                 continue
             try:
                 try:
-                    await self._ask_one(endpoint, upstream)
+                    if asked is None:
+                        await self._ask_one(endpoint, upstream)
+                    elif asked.fault is not None:
+                        raise asked.fault
+                    elif self._begun:
+                        await self._pass_on(upstream, asked.data)
+                    else:
+                        await self._answer(upstream, asked.head)
                 finally:
+                    self._asked = None
                     endpoint.release(upstream)
             except UpstreamLate as fault:
                 route.failed(endpoint, "no answer in time")
@@ -227,10 +274,11 @@ class ProxyCall:
 
     # The answer.
 
-    async def _answer(self, upstream: UpstreamExchange) -> None:
+    async def _answer(self, upstream: UpstreamExchange, head: ResponseHead | None = None) -> None:
         exchange = self._exchange
         request = exchange.request
-        head = await self._final_head(upstream)
+        if head is None or head.status < 200:
+            head = await self._final_head(upstream, head)
         fields = self._response_fields(head)
         status = head.status
         sendfile = self._route.sendfile
@@ -250,6 +298,11 @@ class ProxyCall:
             return
         self._begun = True
         await exchange.begin(Response(status, tuple(fields), PUSHED_BODY, content_length=head.length))
+        await self._pass_on(upstream, data)
+
+    async def _pass_on(self, upstream: UpstreamExchange, data: bytes) -> None:
+        """The body, beginning with `data`."""
+        exchange = self._exchange
         idle_seconds = self._route.timeouts.idle_seconds
         while True:
             if data:
@@ -260,13 +313,15 @@ class ProxyCall:
             data = await upstream.receive()
         await exchange.end(upstream.trailers)
 
-    async def _final_head(self, upstream: UpstreamExchange) -> ResponseHead:
-        """The head of the final response; interim ones are passed on."""
-        upstream.set_deadline(
-            self._within(self._route.timeouts.first_byte_seconds) if self._upload_over else self._total_deadline
-        )
+    async def _final_head(self, upstream: UpstreamExchange, head: ResponseHead | None = None) -> ResponseHead:
+        """The head of the final response; interim ones, of which `head` may be the first, are passed on."""
+        if self._asked is None:
+            upstream.set_deadline(
+                self._within(self._route.timeouts.first_byte_seconds) if self._upload_over else self._total_deadline
+            )
         while True:
-            head = await upstream.receive_head()
+            if head is None:
+                head = await upstream.receive_head()
             if head.status >= 200:
                 self._answering = True
                 return head
@@ -275,12 +330,11 @@ class ProxyCall:
                     self._continue.set()
             else:
                 self._exchange.inform(head.status, tuple(response_fields(head.fields)))
+            head = None
 
     def _response_fields(self, head: ResponseHead) -> list[Field]:
         route, endpoint = self._route, self._endpoint
         assert endpoint is not None
-        fields = response_fields(head.fields)
-        if route.rewrites_location:
-            fields = with_own_location(fields, route.urls_of(endpoint), route.prefix.encode("utf-8", "replace"))
+        fields = route.fields_of(endpoint, head)
         route.answered(endpoint, head.status, self._exchange.request, fields)
         return fields

@@ -53,7 +53,7 @@ class RequestFields:
         remove_fields: names of fields that are not passed on.
     """
 
-    __slots__ = ("_added", "_forwarding", "_host", "_removed")
+    __slots__ = ("_added", "_forwarding", "_host", "_removed", "repeats")
 
     def __init__(
         self,
@@ -72,6 +72,8 @@ class RequestFields:
             (name.lower().encode("ascii"), value, PLACEHOLDER.search(value) is not None)
             for name, value in (*set_fields.items(), *add_fields.items())
         ]
+        self.repeats = not any(filled for _name, _value, filled in self._added)
+        """Whether the fields of two requests with the same head and from the same client are the same."""
 
     def of(self, request: Request, facts: Facts, own_host: str) -> list[Field]:
         """The fields for one request, Host first; `own_host` names the server itself."""

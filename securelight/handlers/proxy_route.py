@@ -7,6 +7,7 @@ import hmac
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from securelight.handlers.proxy_fields import response_fields, with_own_location
 from securelight.model.errors import Refusal
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from securelight.model.headers import Field
     from securelight.model.request import Facts, Request
     from securelight.pipeline.compile import EventLog
+    from securelight.protocol.response_head import ResponseHead
     from securelight.upstream.balance import Balancer
     from securelight.upstream.endpoint import Endpoint
     from securelight.upstream.spool import SpoolRoom
@@ -181,9 +183,18 @@ class ProxyRoute:
             return up[0]
         return up[self._balancer.choose(up, self._key_of(request, facts))]
 
-    def urls_of(self, endpoint: Endpoint) -> tuple[bytes, ...]:
-        """What a URL on the server itself begins with."""
-        return self._urls[endpoint.name]
+    @property
+    def sticks(self) -> bool:
+        """Whether a cookie decides which server is asked."""
+        return self._sticky is not None
+
+    def fields_of(self, endpoint: Endpoint, head: ResponseHead) -> list[Field]:
+        """The fields of a response of `endpoint` as the client gets them, but for the cookie of `answered`."""
+        fields = response_fields(head.fields)
+        if self.rewrites_location:
+            prefix = self.prefix.encode("utf-8", "replace")
+            fields = with_own_location(fields, self._urls[endpoint.name], prefix)
+        return fields
 
     def answered(self, endpoint: Endpoint, status: int, request: Request, fields: list[Field]) -> None:
         """A server has answered with `status`; its cookie is put into `fields`."""

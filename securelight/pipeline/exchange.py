@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from securelight.model.headers import Fields
     from securelight.model.request import Facts, Request
     from securelight.model.response import Response
+    from securelight.pipeline.stage import Responded
 
 T = TypeVar("T")
 
@@ -103,3 +104,43 @@ class Exchange(Protocol):
 
     async def disconnected(self) -> None:
         """Return when the client is gone or the stream was reset; used beside the work, in a nursery."""
+
+
+class DirectWork(Protocol):
+    """Work that goes on without a task."""
+
+    def fail(self, error: Exception) -> None:
+        """End it, and have a task raise `error` by `DirectExchange.go_on`: the client is gone, or it took too long."""
+
+
+class DirectExchange(Exchange, Protocol):
+    """One request in progress for which no task waits; see pipeline.stage.DirectlyDeferred. Nothing here waits.
+
+    Attributes:
+        direct: the work; None when it is over, or a task has it.
+    """
+
+    direct: DirectWork | None
+
+    def go_on(self, run: Callable[[Exchange], Awaitable[Responded]]) -> None:
+        """Leave what is to be done to `run`, in a task, as if it had been deferred. `direct` is None by then."""
+
+    def answer(self, response: Response) -> None:
+        """As `respond`, for a body that is bytes. `over` follows.
+
+        Errors: those of filters, with nothing sent.
+        """
+
+    def begin_now(self, response: Response) -> bool:
+        """As `begin`. False if the body has to be given to `send` from now on.
+
+        Errors: those of filters, with nothing sent.
+        """
+        ...
+
+    def send_now(self, data: bytes, *, end: bool) -> bool:
+        """As `send`, if there is room for all of it, and `end`; False, with nothing done, if not."""
+        ...
+
+    def over(self) -> None:
+        """The answer is whole, and nothing is left to be done."""

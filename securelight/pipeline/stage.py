@@ -13,7 +13,7 @@ from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 
 if TYPE_CHECKING:
-    from securelight.pipeline.exchange import Exchange
+    from securelight.pipeline.exchange import DirectExchange, Exchange
 
 
 class Rewritten:
@@ -60,6 +60,27 @@ class Deferred:
         self.run = run
         self.resume_at = 0
         """Where `pipeline.run` goes on after None; set there."""
+
+
+class DirectlyDeferred(Deferred):
+    """An answer that has to be waited for, perhaps without a task.
+
+    Args:
+        run: as of a Deferred; called unless `begin` returns True.
+        begin: called at once, must not raise. Returns True if the work is under way (Exchange.direct is set then);
+            False, with nothing done, if it has to be run in a task.
+    """
+
+    __slots__ = ("begin",)
+
+    def __init__(
+        self,
+        run: Callable[[Exchange], Awaitable[Response | Rewritten | Responded | None]],
+        begin: Callable[[DirectExchange], bool],
+    ) -> None:
+        self.run = run
+        self.resume_at = 0
+        self.begin = begin
 
 
 Answer = Response | Deferred | Rewritten | None

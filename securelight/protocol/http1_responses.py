@@ -42,6 +42,14 @@ _FIELD = re.compile(rb"([^:]++):([^\r]*+)\r\n")
 """Of lines that have the right syntax."""
 _CHUNK_SIZE_DIGITS = 16
 
+HEADS_KEPT = 128
+"""Of responses that came before: servers repeat theirs to the byte, but for the date, within its second."""
+HEAD_BYTES = 1024
+_NOT_KEPT = frozenset({b"set-cookie", b"authentication-info"})
+
+_known: dict[Limits, dict[bytes, ResponseHead]] = {}
+"""Heads with a length that were found right; the verdict rests on their bytes and the limits alone."""
+
 
 class Http1Responses:
     """The responses of one connection, one after the other.
@@ -56,13 +64,14 @@ class Http1Responses:
     """
 
     __slots__ = (
-        "_chunk_left", "_chunked", "_crlf_due", "_data_bytes", "_held", "_interim", "_last_chunk_seen", "_left",
-        "_limits", "_method", "_overhead_bytes", "_persistent", "_rest", "_searched", "_until_close", "touched",
-        "trailers", "whole",
+        "_chunk_left", "_chunked", "_crlf_due", "_data_bytes", "_held", "_interim", "_known",
+        "_last_chunk_seen", "_left", "_limits", "_method", "_overhead_bytes", "_persistent", "_rest", "_searched",
+        "_until_close", "touched", "trailers", "whole",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._known = _known.setdefault(limits, {})
         self._held = bytearray()
         self._rest = b""
         """What came behind a head in the same read: not copied to `_held` unless it has to be put together."""
@@ -98,6 +107,10 @@ class Http1Responses:
             data = self._rest + data
             self._rest = b""
         held = self._held
+        if not held:
+            known = self._known.get(data[: data.find(b"\r\n\r\n") + 4])
+            if known is not None and self._method != "HEAD":
+                return self._again(known, data)
         match = _HEAD.match(data) if not held else None
         if match is not None:
             end = match.end()
@@ -118,7 +131,28 @@ class Http1Responses:
             self._searched = 0
         if end > self._limits.upstream_head_bytes:
             raise ResponseFault(f"head of {end} bytes")
-        return self._checked(match)
+        head = self._checked(match)
+        if head.has_body and head.length is not None and end <= HEAD_BYTES:
+            self._keep(match[0], head)
+        return head
+
+    def _again(self, head: ResponseHead, data: bytes) -> ResponseHead:
+        """As for the same head when it came first."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end != len(data):
+            self._rest = data[end:]
+        assert head.length is not None
+        self._persistent = head.persistent
+        self._left = head.length
+        self.whole = head.length == 0
+        return head
+
+    def _keep(self, raw: bytes, head: ResponseHead) -> None:
+        if not any(name in _NOT_KEPT for name, _value in head.fields):
+            head.persistent = self._persistent
+            if len(self._known) >= HEADS_KEPT:
+                self._known.clear()
+            self._known[raw] = head
 
     def _judge_beginning(self) -> None:
         held = self._held

@@ -8,7 +8,7 @@ upstream gets wrong is a ResponseFault; the client then sees 502 or a broken str
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from securelight.model.errors import SecurelightError
 
@@ -30,15 +30,19 @@ class ResponseHead:
         fields: names in lower case, values without spaces around them; all lines, those about the connection too.
         length: what Content-Length says; None without one. Of HEAD and 304 it is not the length of a body.
         has_body: whether a body follows, be it empty.
+        persistent: whether its connection may serve another request.
+        kept: what others make of it, by whoever it is; for a head that came before it is there already.
     """
 
-    __slots__ = ("fields", "has_body", "length", "status")
+    __slots__ = ("fields", "has_body", "kept", "length", "persistent", "status")
 
     def __init__(self, status: int, fields: Fields, length: int | None, *, has_body: bool) -> None:
         self.status = status
         self.fields = fields
         self.length = length
         self.has_body = has_body
+        self.persistent = True
+        self.kept: dict[object, Any] = {}
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}, {self.length} bytes>"

@@ -20,6 +20,7 @@ from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.model.status import error_response
 from securelight.pipeline.compile import CompiledSites
 from securelight.pipeline.run import Outcome, run
+from securelight.pipeline.stage import DirectlyDeferred
 from securelight.protocol.adapter import ProtocolAdapter
 from securelight.protocol.events import (
     BodyEnded,
@@ -33,6 +34,7 @@ from securelight.protocol.events import (
 from securelight.protocol.known_heads import KnownHead
 from securelight.server.body_sender import BodySender
 from securelight.server.deadlines import Pace
+from securelight.server.direct_stream import DirectStream
 from securelight.server.reactor import Stepped
 from securelight.server.service import Service
 from securelight.server.standing_answer import answer_repeated, standing_answer
@@ -189,10 +191,12 @@ class HttpSession:
             if self.adapter is not None:
                 self.adapter.reset(request.stream_id, Http2Code.REFUSED_STREAM)
             return
-        stream = Stream(self, request, facts, started)
+        directly = type(work) is Outcome and type(work.deferred) is DirectlyDeferred
+        stream = DirectStream(self, request, facts, started) if directly else Stream(self, request, facts, started)
         self.streams[request.stream_id] = stream
         self._tasks += 1
-        self.service.runners.start_soon(stream, stream.run, work)
+        if not (isinstance(stream, DirectStream) and stream.begin_directly(work)):
+            self.service.runners.start_soon(stream, stream.run, work)
 
     def _refused(self, event: RequestRefused) -> None:
         stream = self.streams.get(event.stream_id)

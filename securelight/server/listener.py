@@ -20,6 +20,7 @@ from securelight.server.connection import Connection
 from securelight.server.deadlines import Wheel
 from securelight.server.reactor import Reactor, Stepped
 from securelight.server.service import Service
+from securelight.upstream import poller
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 TELL_SECONDS = 1.0
@@ -65,11 +66,13 @@ class Listener:
                 self._service = service = self._make_service(reactor, wheel, nursery)
                 self._resume()
                 service.runners.start()
+                poller.offer(reactor)
                 nursery.start_soon(wheel.run)
                 nursery.start_soon(self._watch)
                 try:
                     await self.ended.wait()
                 finally:
+                    poller.withdraw(reactor)
                     for connection in tuple(service.connections):
                         connection.close()
                     nursery.cancel_scope.cancel()

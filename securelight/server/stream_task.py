@@ -46,8 +46,8 @@ class Stream:
     __slots__ = (
         "_buffer", "_change", "_disconnected", "_fault", "_leaving_untold", "_outcome", "_overdue", "_reader",
         "_received_bytes", "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun",
-        "buffered_bytes", "facts", "gone", "leaving", "made", "pace", "received", "request", "scope", "sent_bytes",
-        "started", "status", "upgraded", "writer",
+        "buffered_bytes", "facts", "gone", "leaving", "made", "pace", "received", "request", "scope",
+        "sent_bytes", "started", "status", "upgraded", "writer",
     )  # fmt: skip
 
     def __init__(self, session: HttpSession, request: Request, facts: Facts, started: float) -> None:

@@ -78,6 +78,7 @@ class Endpoint:
         self.address = address
         self.health = Health(health, report)
         self.name = address.url
+        self._plain = address.scheme == "http" and not rules.greeting
         self._weight = weight
         self._rules = rules
         self._limits = limits
@@ -129,6 +130,15 @@ class Endpoint:
         """Nobody uses `exchange` any more. What is not whole is broken off."""
         assert isinstance(exchange, Http1Connection | Http2Exchange)
         self._pool.release(exchange, reusable=exchange.reusable and not self._rules.greeting)
+
+    def take_plain(self) -> Http1Connection | None:
+        """As `take`, but only of those without TLS that serve one request after the other."""
+        exchange = self._pool.take() if self._plain else None
+        return exchange if type(exchange) is Http1Connection else None
+
+    def discard(self, exchange: Http1Connection) -> None:
+        """As `release`, and `exchange` is broken off in any case."""
+        self._pool.release(exchange, reusable=False)
 
     async def _connect(self) -> Http1Connection:
         return Http1Connection(await self.open_stream(), self._limits)

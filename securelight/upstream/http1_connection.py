@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from securelight.protocol.http1_responses import Http1Responses, chunk, last_chunk, request_head
 from securelight.protocol.response_head import ResponseFault
 from securelight.upstream.faults import UpstreamBroken, UpstreamLate
-from securelight.upstream.stream import Late
+from securelight.upstream.stream import Late, PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +80,41 @@ class Http1Connection:
             await self._stream.send(data)
         except OSError as error:
             raise UpstreamBroken(f"sending: {error}", unread=not self._responses.touched) from error
+
+    # Without a task, over a plain stream (handlers.proxy_direct).
+
+    @property
+    def plain(self) -> PlainStream:
+        """Its stream, which is a plain one."""
+        assert type(self._stream) is PlainStream
+        return self._stream
+
+    def ask_now(self, method: str, head: bytes) -> bool:
+        """Send the whole `head` of a request without a body, without waiting; False if that can't be.
+
+        After False it is not to be used again: a part of the head at most has arrived.
+        """
+        self._responses.begin(method)
+        self._chunked = False
+        self._sent = True
+        try:
+            return not self._stream.send_now(head)
+        except OSError:
+            return False
+
+    def head_now(self, data: bytes) -> ResponseHead | None:
+        """The next head, of which `data` is the next piece, if it is complete.
+
+        Errors: ResponseFault.
+        """
+        return self._responses.head(data)
+
+    def body_now(self, data: bytes = b"") -> bytes:
+        """Of the body what `data`, or what came behind the head, has.
+
+        Errors: ResponseFault.
+        """
+        return self._responses.body(data)
 
     # The response.
 

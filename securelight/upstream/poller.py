@@ -3,6 +3,9 @@
 Trio arms a descriptor anew for each wait, and gives each task that waits with a timeout a scope of its own. Here a
 socket is registered once, edge-triggered, and a deadline is a number that is looked at now and then: half of the cost
 of a request that is passed on. Of each Trio run there is one poller, in system tasks that live as long as the run.
+
+Whoever polls an epoll of their own anyhow (a listener's reactor) may offer to poll this one beside it: then no task has
+to be woken for what comes from behind us.
 """
 
 from __future__ import annotations
@@ -36,13 +39,31 @@ class Polled(Protocol):
         """Its deadline is over; called again and again for as long as that stays so."""
 
 
-class Poller:
-    """The poller of one Trio run; see `current_poller`."""
+class Host(Protocol):
+    """Polls for the poller (server.reactor.Reactor)."""
 
-    def __init__(self) -> None:
+    def register(self, descriptor: int, stepped: Poller, mask: int, /) -> None:
+        """Call `on_ready` of `stepped` while `descriptor` is ready."""
+
+    def unregister(self, descriptor: int, /) -> None:
+        """No longer."""
+
+
+class Poller:
+    """The poller of one Trio run; see `current_poller`. Implements server.reactor.Stepped for its host.
+
+    Args:
+        host: who polls; None for a task of its own.
+    """
+
+    def __init__(self, host: Host | None) -> None:
         self._epoll = select.epoll()
         self._polled: dict[int, Polled] = {}
         self._looking = trio.CancelScope()
+        self._polling = trio.CancelScope()
+        self.scheduled = False
+        self.host: Host | None = None
+        self.move(host)
         self.next_look = inf
         """When deadlines are looked at next. Who waits for less says so by `look_at`."""
 
@@ -61,18 +82,38 @@ class Poller:
         if time < self.next_look:
             self.next_look = self._looking.deadline = time
 
+    def on_ready(self, _mask: int) -> None:
+        """Wake those whose sockets are ready."""
+        polled = self._polled
+        for number, mask in self._epoll.poll(0, EVENTS_PER_POLL):
+            one = polled.get(number)
+            if one is not None:
+                one.woken(mask)
+
+    def on_turn(self) -> None:
+        """See server.reactor.Stepped; never asked for."""
+
+    def move(self, host: Host | None) -> None:
+        """Have `host` poll from now on; None for a task of its own."""
+        if self.host is not None:
+            self.host.unregister(self._epoll.fileno())
+        self.host = host
+        if host is not None:
+            host.register(self._epoll.fileno(), self, select.EPOLLIN)
+        self._polling.cancel()
+
     async def poll(self) -> None:
-        """Wake those whose sockets are ready, until cancelled."""
-        epoll, polled, descriptor = self._epoll, self._polled, self._epoll.fileno()
+        """Wake those whose sockets are ready while there is no host, until cancelled."""
+        descriptor = self._epoll.fileno()
         try:
             while True:
-                await trio.lowlevel.wait_readable(descriptor)
-                for number, mask in epoll.poll(0, EVENTS_PER_POLL):
-                    one = polled.get(number)
-                    if one is not None:
-                        one.woken(mask)
+                with trio.CancelScope() as self._polling:
+                    while self.host is None:
+                        await trio.lowlevel.wait_readable(descriptor)
+                        self.on_ready(select.EPOLLIN)
+                    await trio.sleep_forever()
         finally:
-            epoll.close()
+            self._epoll.close()
 
     async def look(self) -> None:
         """Tell those whose time is over, until cancelled."""
@@ -89,16 +130,35 @@ class Poller:
             self.next_look = nearest if self._polled else inf
 
 
-_current: trio.lowlevel.RunVar[Poller] = trio.lowlevel.RunVar("poller of upstreams")
+_current: trio.lowlevel.RunVar[Poller | None] = trio.lowlevel.RunVar("poller of upstreams")
+_hosts: trio.lowlevel.RunVar[list[Host]] = trio.lowlevel.RunVar("who may poll for it")
+
+
+def offer(host: Host) -> None:
+    """Have `host` poll for the poller of this Trio run, if nobody else does, until `withdraw`."""
+    hosts = _hosts.get([])
+    _hosts.set([*hosts, host])
+    poller = _current.get(None)
+    if poller is not None and poller.host is None:
+        poller.move(host)
+
+
+def withdraw(host: Host) -> None:
+    """Take an offer back; the next who has offered polls, or a task."""
+    hosts = [one for one in _hosts.get([]) if one is not host]
+    _hosts.set(hosts)
+    poller = _current.get(None)
+    if poller is not None and poller.host is host:
+        poller.move(hosts[0] if hosts else None)
 
 
 def current_poller() -> Poller:
     """The poller of this Trio run, started if it is not there yet."""
-    try:
-        return _current.get()
-    except LookupError:
-        poller = Poller()
+    poller = _current.get(None)
+    if poller is None:
+        hosts = _hosts.get([])
+        poller = Poller(hosts[0] if hosts else None)
         _current.set(poller)
         trio.lowlevel.spawn_system_task(poller.poll)
         trio.lowlevel.spawn_system_task(poller.look)
-        return poller
+    return poller

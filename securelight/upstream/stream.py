@@ -52,6 +52,16 @@ class ByteStream(Protocol):
     def close(self) -> None: ...  # noqa: D102 - at once, without waiting
 
 
+class Follower(Protocol):
+    """What is called for a stream that no task waits for."""
+
+    def readable(self) -> None:
+        """There may be something for `receive_now`. Must not raise."""
+
+    def overdue(self) -> None:
+        """The deadline of the stream is over; called again and again for as long as that stays so. Must not raise."""
+
+
 class PlainStream:
     """A connected socket, owned from now on.
 
@@ -61,10 +71,11 @@ class PlainStream:
 
     Attributes:
         deadline: see ByteStream.
+        follower: called for what comes, in the place of a task that waits; see `follow`.
     """
 
-    __slots__ = ("_closed", "_ended", "_full_reads", "_late", "_poller", "_ready", "_receive_bytes", "_task",
-                 "deadline", "sock")  # fmt: skip
+    __slots__ = ("_ahead", "_closed", "_ended", "_full_reads", "_late", "_poller", "_ready", "_receive_bytes", "_task",
+                 "deadline", "follower", "sock")  # fmt: skip
 
     def __init__(self, sock: socket.socket, receive_bytes: int) -> None:
         self.sock = sock
@@ -78,6 +89,8 @@ class PlainStream:
         """The other side has said its last; from then on no news come."""
         self._late = self._closed = False
         self._full_reads = 0
+        self._ahead: bytes | None = None
+        self.follower: Follower | None = None
 
     def send_now(self, data: bytes) -> bytes:
         """Send what goes without waiting; what did not is given."""
@@ -97,6 +110,9 @@ class PlainStream:
 
     async def receive(self) -> bytes:
         """What comes next; b"" at the end. After a read that filled the buffer the next one may be without a wait."""
+        if self._ahead is not None:
+            data, self._ahead = self._ahead, None
+            return data
         while True:
             if not self._ready:
                 await self._wait()
@@ -115,13 +131,49 @@ class PlainStream:
                 self._ready = self._ended
             return data
 
+    def follow(self, follower: Follower) -> None:
+        """Have `follower` called for what comes, until `follower` is None again; only while the stream is quiet."""
+        self._ready = False
+        self.follower = follower
+        poller = self._poller
+        if poller is None:
+            poller = self._polled()
+        if self.deadline < poller.next_look:
+            poller.look_at(self.deadline)
+
+    def receive_now(self) -> bytes | None:
+        """What there is, b"" at the end; None if there is nothing yet, and the follower is called again.
+
+        Errors: OSError.
+        """
+        try:
+            data = self.sock.recv(self._receive_bytes)
+        except BlockingIOError:
+            self._ready = False
+            return None
+        self._ready = self._ended or len(data) == self._receive_bytes
+        return data
+
+    @property
+    def ready(self) -> bool:
+        """True if there may be more to receive at once, of which nobody will be told."""
+        return self._ready
+
+    def give_back(self, data: bytes) -> None:
+        """The next `receive` gives `data`, which `receive_now` gave."""
+        self._ahead = data
+
+    def _polled(self) -> Poller:
+        poller = self._poller = current_poller()
+        poller.add(self.sock.fileno(), self)
+        return poller
+
     async def _wait(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the connection is closed")
         poller = self._poller
         if poller is None:
-            poller = self._poller = current_poller()
-            poller.add(self.sock.fileno(), self)
+            poller = self._polled()
         if self.deadline < poller.next_look:
             poller.look_at(self.deadline)
         self._task = trio.lowlevel.current_task()
@@ -144,7 +196,7 @@ class PlainStream:
     def set_deadline(self, deadline: float) -> None:
         """See ByteStream."""
         self.deadline = deadline
-        if self._task is not None and self._poller is not None:
+        if self._poller is not None and (self._task is not None or self.follower is not None):
             self._poller.look_at(deadline)
 
     def woken(self, mask: int) -> None:
@@ -152,10 +204,16 @@ class PlainStream:
         self._ready = True
         if mask & ~select.EPOLLIN:
             self._ended = True
-        self._wake()
+        if self.follower is not None:
+            self.follower.readable()
+        else:
+            self._wake()
 
     def overdue(self) -> None:
         """See upstream.poller.Polled."""
+        if self.follower is not None:
+            self.follower.overdue()
+            return
         self._late = self._task is not None
         self._wake()
 
