@@ -115,6 +115,8 @@ def _for_of(element: str) -> str:
 
 def _bare_address(text: str) -> str:
     """The IP address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; "" for anything else."""
+    if "%" in text:  # a zone may hold anything, quotes too, and means nothing on another machine
+        return ""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

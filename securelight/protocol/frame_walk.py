@@ -123,6 +123,11 @@ class FrameWalk:
             return self._block > 0
         return self._block > 0 or not self._preface_seen or held[3:4] in (b"\x01", b"\x09")
 
+    @property
+    def in_block(self) -> bool:
+        """Whether a header block has begun to arrive whose last frame has not come."""
+        return self._block > 0
+
     def cut(self, stream_id: int) -> None:
         """We have reset `stream_id`: what is still under way for it is no fault of the peer (RFC 9113, section 5.1)."""
         if stream_id in self._receiving:

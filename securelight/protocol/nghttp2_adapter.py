@@ -106,7 +106,7 @@ class Nghttp2Adapter(Http2Adapter):
         engine.data_to_send()
 
     def _feed(self, run: bytes, events: list[Event]) -> None:
-        if self._late:
+        if self._late and not self._walk.in_block:
             events += self._late
             self._late.clear()
         engine = self._engine
@@ -189,7 +189,8 @@ class Nghttp2Adapter(Http2Adapter):
         streams = self._streams.copy()
         try:
             self._ready += self._engine.data_to_send(PROBE_BYTES)
-            self._dispatch(self._engine.events(), events)
+            # A head is judged when all of it has come, though the engine may have given it up already.
+            self._dispatch(self._engine.events(), self._late if self._walk.in_block else events)
             self._make_up_for_short_bodies(run, streams)
         except ngh2.NGH2Error as error:
             self._dead = True

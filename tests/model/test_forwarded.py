@@ -91,6 +91,17 @@ def test_ipv6_and_unix_sockets_in_forwarded() -> None:
     assert b"x-forwarded-for" not in dict(unix)
 
 
+@pytest.mark.parametrize("zone", ["eth0", '"]', "\u00ff", "1, for=6.6.6.6"])
+def test_an_address_with_a_zone_is_not_believed(zone: str) -> None:
+    for told in ({"x_forwarded_for": f"fe80::1%{zone}"}, {"forwarded": f'for="[fe80::1%{zone}]"'}):
+        fields: list[Field] = []
+        request = asked("10.0.0.1", **told)
+        ForwardingFields(TRUSTED, "both").add_to(fields, request)
+
+        assert "%" not in "".join(TRUSTED.chain(request))
+        assert b"%" not in dict(fields)[b"forwarded"]
+
+
 @pytest.mark.parametrize("host", ["a b", "a;b", 'a"b', "a,b", "a\\b", "\u00e4.test"])
 def test_a_host_that_could_end_its_quotes_is_not_believed(host: str) -> None:
     fields: list[Field] = []

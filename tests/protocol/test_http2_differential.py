@@ -281,6 +281,14 @@ def test_random_bytes_never_raise(engine: type[Http2Adapter], garbage: bytes, gr
     client.read()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_malformed_head_is_judged_when_all_of_it_has_come(engine: type[Http2Adapter]) -> None:
+    client = Client(engine)
+    assert outline(client.send(raw_frame(1, 0, 1, b"\0\0\0"))) == []
+    assert outline(client.send(raw_frame(9, 0, 1, b"\x82"))) == []
+    assert outline(client.send(raw_frame(9, 4, 1, b"\x84"))) == [("aborted", 1, Http2Code.PROTOCOL_ERROR, False)]
+
+
 RANDOM_FRAMES = st.lists(
     st.tuples(
         st.integers(0, 17),
