@@ -240,10 +240,11 @@ class _DirectCall:
             self._over()
             return True
         self._head = head
-        if not exchange.begin_now(Response(status, kept[0], PUSHED_BODY, content_length=length, serialised=kept[1])):
+        response = Response(status, kept[0], PUSHED_BODY, content_length=length, serialised=kept[1])
+        if not exchange.begin_now(response, data):
             self._go_on(data=data)
             return True
-        return self._pass_on(data)
+        return self._pass_on(b"")
 
     def _pass_on(self, data: bytes) -> bool:
         """A piece of the body. True if nothing more is to be done here."""

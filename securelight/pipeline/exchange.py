@@ -131,8 +131,8 @@ class DirectExchange(Exchange, Protocol):
         Errors: those of filters, with nothing sent.
         """
 
-    def begin_now(self, response: Response) -> bool:
-        """As `begin`. False if the body has to be given to `send` from now on.
+    def begin_now(self, response: Response, data: bytes) -> bool:
+        """As `begin`, and with it `data`, the beginning of the body. False if that has to be given to `send`.
 
         Errors: those of filters, with nothing sent.
         """

@@ -73,15 +73,22 @@ class DirectStream(Stream):
         self._session.answer(self.received, self.facts, response, self.started)
         self._finish()
 
-    def begin_now(self, response: Response) -> bool:
+    def begin_now(self, response: Response, data: bytes) -> bool:
         """See pipeline.exchange.DirectExchange."""
         outcome = self._outcome
         assert outcome is not None
         response = outcome.route.filtered(outcome.request, self.facts, response)
         if isinstance(response.body, ChangedPush):
             self._change = response.body
-        self._begin(response, end=False)
-        return self._change is None
+        session = self._session
+        if self._change is not None or len(data) > session.capacity(self):
+            self._begin(response, end=False)
+            return self._change is None and self.send_now(data, end=False)
+        self.begun = True
+        self.status = response.status
+        session.respond(self, response, data, end=False)
+        self.sent_bytes = len(data)
+        return True
 
     def send_now(self, data: bytes, *, end: bool) -> bool:
         """See pipeline.exchange.DirectExchange."""

@@ -310,10 +310,10 @@ class HttpSession:
 
     # What streams ask for. Each call that makes output asks for a turn, so that the streams of one round share a send.
 
-    def respond(self, stream: Stream, response: Response, *, end: bool) -> None:
+    def respond(self, stream: Stream, response: Response, data: bytes = b"", *, end: bool) -> None:
         """Begin, and perhaps end, a response from a stream's task."""
         if self.adapter is not None:
-            self.adapter.respond(stream.request.stream_id, response, b"", end=end)
+            self.adapter.respond(stream.request.stream_id, response, data, end=end)
             self.service.reactor.schedule(self._connection)
 
     def upgrade(self, stream: Stream, protocol: bytes, fields: Fields) -> int:
