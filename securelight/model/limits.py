@@ -120,7 +120,10 @@ class Limits:
         2.0, "seconds", "to hear the end of the client after close_notify", "nginx lingering 5"
     )
     closing_bytes: int = _limit(
-        262_144, "bytes", "read and dropped while closing, so that the client sees our last answer"
+        8_388_608,
+        "bytes",
+        "read and dropped while closing, so that a client in the middle of an upload sees our answer",
+        "nginx by time alone",
     )
     graceful_stop_seconds: float = _limit(
         10.0, "seconds", "for open requests at a stop or after a reload; then they are cut", "lighttpd 8, Go none"

@@ -153,13 +153,19 @@ class Connection(Turns):
     def _drain(self) -> None:
         if self._transport.flush():
             self._transport.shut()
-        while self._drained_bytes < self._service.limits.closing_bytes:
+        limits = self._service.limits
+        budget = limits.receive_bytes_per_turn
+        while self._drained_bytes < limits.closing_bytes:
+            if budget <= 0:
+                self._service.reactor.schedule(self)
+                return
             data = self._transport.receive_raw()
             if data == b"":
                 return
             if data is None:
                 break
             self._drained_bytes += len(data)
+            budget -= len(data)
         self.close()
 
     def close(self) -> None:

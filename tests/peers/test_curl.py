@@ -371,7 +371,7 @@ def test_an_upload_to_a_file_is_refused_before_it_is_sent(bare_curl: Callable[..
 def test_an_upload_to_a_file_is_refused_in_the_middle(curl: Curl, upload: Path) -> None:
     """The answer arrives although nobody reads the body to its end; of a longer one, `closing_bytes` are waited for."""
     with upload.open("r+b") as file:
-        file.truncate(200_000)
+        file.truncate(2_000_000)
     result = curl("/small.txt", "--upload-file", upload, "--header", "Expect:")
     assert result.status == 405
     assert b"405" in result.body
