@@ -104,7 +104,7 @@ class AsgiCall:
         data = b""
         if request.has_body:
             try:
-                data = await self._exchange.receive()
+                data = await self._exchange.receive(ahead=True)
             except ClientDisconnected:
                 self._client_left = True
                 return {"type": "http.disconnect"}

@@ -118,7 +118,7 @@ class WsgiCall:
             return ApplicationClientGone("the client is gone")
         try:
             if what == "receive":
-                return await exchange.receive()
+                return await exchange.receive(ahead=True)
             if what == "respond":
                 await exchange.respond(argument)
             elif what == "begin":

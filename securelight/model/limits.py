@@ -87,6 +87,11 @@ class Limits:
         "bytes a stream",
         "what is held of a body that its handler has not asked for yet; also the HTTP/2 window",
     )
+    upload_window_bytes: int = _limit(
+        262_144,
+        "bytes a stream",
+        "the same on HTTP/2 for applications, which take bodies as they come; upload speed",
+    )
     response_buffer_bytes: int = _limit(
         65_536,
         "bytes a stream",

@@ -151,6 +151,6 @@ class _BodylessExchange:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         """Nothing."""
         return b""

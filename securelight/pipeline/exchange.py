@@ -32,11 +32,12 @@ class Exchange(Protocol):
     request: Request
     facts: Facts
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         """The next piece of the request body, in the sizes in which it came; b"" once it is whole.
 
         The first call answers an `Expect: 100-continue`. Back-pressure is built in: the client may send more only as
-        pieces are taken.
+        pieces are taken. With `ahead` it may send Limits.upload_window_bytes before they are, on HTTP/2, where every
+        time that it has to wait costs a long body as much as the body itself.
 
         Errors: ClientDisconnected if the client went away before the body was whole. Refusal 413 if it grows past
         Limits.request_body_bytes, 408 if it comes slower than the minimum rate, 400 if it is malformed.

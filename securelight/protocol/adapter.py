@@ -124,6 +124,9 @@ class ProtocolAdapter(Protocol):
         wait; -1 if the stream is gone. `most` stands for limits.response_buffer_bytes where output is taken at once."""
         ...
 
+    def widen(self, stream_id: int) -> None:
+        """Let the client send limits.upload_window_bytes of this request's body ahead (HTTP/2); once for a stream."""
+
     def backlog(self) -> Sequence[tuple[int, int]]:
         """(stream, bytes) of the responses that were given whole and wait for the client to open HTTP/2's windows."""
         ...

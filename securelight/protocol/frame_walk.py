@@ -83,12 +83,13 @@ class FrameWalk:
         frames: how many frames the last run held, a header block with its CONTINUATION frames being one, also while it
             lacks its end: what the engine has against it shows only if it is asked.
         doubts_updates: set it to have each WINDOW_UPDATE reported.
+        window_bytes: how much may be under way on a stream.
     """
 
     __slots__ = (
         "_block", "_block_bytes", "_continuations", "_cut", "_flood", "_granted_bytes", "_held", "_left", "_limits",
         "_no_priorities", "_owes_ack", "_preface_seen", "_priorities", "_receiving", "doubts_updates", "frames",
-        "last_stream_id",
+        "last_stream_id", "window_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, flood: Flood, *, priorities: bool) -> None:
@@ -114,6 +115,7 @@ class FrameWalk:
         self.last_stream_id = 0
         self.frames = 0
         self.doubts_updates = False
+        self.window_bytes = limits.request_body_buffer_bytes
 
     @property
     def partial_head(self) -> bool:
@@ -132,7 +134,7 @@ class FrameWalk:
         """We have reset `stream_id`: what is still under way for it is no fault of the peer (RFC 9113, section 5.1)."""
         if stream_id in self._receiving:
             self._receiving.pop(stream_id, None)
-            self._cut[stream_id] = self._limits.request_body_buffer_bytes
+            self._cut[stream_id] = self.window_bytes
             if len(self._cut) > 2 * self._limits.concurrent_streams:
                 del self._cut[next(iter(self._cut))]
 

@@ -264,6 +264,11 @@ class H2Adapter(Http2Adapter):
     def _give_back(self, stream_id: int, credit: int) -> None:
         self._engine.acknowledge_received_data(credit, stream_id)
 
+    def _open_wider(self, stream_id: int) -> None:
+        more = self._limits.upload_window_bytes - self._limits.request_body_buffer_bytes
+        if more > 0:
+            self._engine.increment_flow_control_window(more, stream_id)
+
     def _window(self, stream_id: int) -> int:
         return min(self._engine.outbound_flow_control_window, self._stream_window(stream_id))
 

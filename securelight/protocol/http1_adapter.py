@@ -171,6 +171,9 @@ class Http1Adapter(Http1Requests):
             return -1
         return max(0, (most or self._limits.response_buffer_bytes) - self._output.queued_bytes)
 
+    def widen(self, stream_id: int) -> None:
+        """See protocol.adapter. There is no window."""
+
     def backlog(self) -> Sequence[tuple[int, int]]:
         """See protocol.adapter. What is given here waits for the socket alone."""
         return ()

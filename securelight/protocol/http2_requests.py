@@ -115,6 +115,10 @@ class Http2Requests(abc.ABC):
         """Open the receive windows by `credit`; that of the stream only if it is still there."""
 
     @abc.abstractmethod
+    def _open_wider(self, stream_id: int) -> None:
+        """Open the receive window of a stream to limits.upload_window_bytes."""
+
+    @abc.abstractmethod
     def _stream_window(self, stream_id: int) -> int:
         """How many bytes the peer lets us send on the stream now, the connection's window aside; may be negative."""
 
@@ -187,6 +191,13 @@ class Http2Requests(abc.ABC):
             stream.uncredited -= credit
             if credit > 0:
                 self._give_back(stream_id, credit)
+
+    def widen(self, stream_id: int) -> None:
+        """Widen the stream's receive window."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not (stream.ended or stream.request_ended):
+            self._walk.window_bytes = self._limits.upload_window_bytes
+            self._open_wider(stream_id)
 
     def reset(self, stream_id: int, code: Http2Code) -> None:
         """Break one stream off."""

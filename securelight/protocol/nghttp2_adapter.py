@@ -365,6 +365,12 @@ class Nghttp2Adapter(Http2Adapter):
         except ngh2.NGH2Error:
             return
 
+    def _open_wider(self, stream_id: int) -> None:
+        try:
+            self._engine.set_local_window_size(self._limits.upload_window_bytes, stream_id=stream_id)
+        except ngh2.NGH2Error:
+            return
+
     def _window(self, stream_id: int) -> int:
         engine, direct = self._engine, self._direct
         try:

@@ -44,7 +44,7 @@ class Stream:
     """
 
     __slots__ = (
-        "_buffer", "_change", "_disconnected", "_fault", "_leaving_untold", "_outcome", "_overdue", "_reader",
+        "_ahead", "_buffer", "_change", "_disconnected", "_fault", "_leaving_untold", "_outcome", "_overdue", "_reader",
         "_received_bytes", "_session", "_trailers", "_waited_seconds", "_waiting_since", "_whole", "answered", "begun",
         "buffered_bytes", "facts", "gone", "leaving", "made", "pace", "received", "request", "scope",
         "sent_bytes", "started", "status", "upgraded", "writer",
@@ -80,6 +80,8 @@ class Stream:
         self._trailers: Fields = ()
         self._overdue = False
         self._whole = not request.has_body
+        self._ahead = False
+        """The client was told that it may send more ahead."""
         self._received_bytes = 0
         self._waited_seconds = 0.0
         self._waiting_since = 0.0
@@ -146,8 +148,13 @@ class Stream:
 
     # pipeline.exchange.Exchange
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         """See pipeline.exchange.Exchange."""
+        if ahead and not self._ahead and not self._whole:
+            self._ahead = True
+            if self._session.adapter is not None:
+                self._session.adapter.widen(self.request.stream_id)
+                self._session.consumed(self, 0)  # a turn that says so
         if not self._buffer and not self._whole and self.request.expects_continue and not self._received_bytes:
             self._session.inform(self, 100, ())
         while not self._buffer:

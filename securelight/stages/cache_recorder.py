@@ -117,9 +117,9 @@ class Recorder:
             self._kept(recorded, b"".join(self._pieces))
         await self._exchange.end(trailers)
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         """See pipeline.exchange.Exchange."""
-        return await self._exchange.receive()
+        return await self._exchange.receive(ahead=ahead)
 
     def trailers(self) -> Fields:
         """See pipeline.exchange.Exchange."""
@@ -150,7 +150,7 @@ class Nobody:
         self.facts = facts
         self._in_thread = in_thread
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         """See pipeline.exchange.Exchange."""
         return b""
 

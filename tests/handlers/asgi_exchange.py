@@ -101,7 +101,7 @@ class MemoryExchange:
         self.said.append(what)
         self._progress.set()
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, ahead: bool = False) -> bytes:
         while not self._pieces:
             if self._gone.is_set():
                 raise ClientDisconnected
