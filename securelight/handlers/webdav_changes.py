@@ -90,7 +90,7 @@ class Changes:
         pending = await share.in_thread(lambda: self._begin_put(claim, request, path))
         try:
             size, held, held_bytes = 0, list[bytes](), 0
-            while data := await exchange.receive():
+            while data := await exchange.receive(ahead=True):
                 size += len(data)
                 if size > self._file_bytes:
                     raise self._too_large()
