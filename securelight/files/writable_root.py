@@ -43,6 +43,11 @@ def is_reserved(relative: bytes) -> bool:
     return RESERVED_PREFIX in relative and any(part.startswith(RESERVED_PREFIX) for part in relative.split(b"/"))
 
 
+def name_beside(relative: bytes) -> bytes:
+    """A name of ours in the folder of `relative` that nothing has yet."""
+    return _joined(parent_of(relative), _reserved_name(b"upload"))
+
+
 def parent_of(relative: bytes) -> bytes:
     """The path of the folder that `relative` is in; empty for the root."""
     return relative.rpartition(b"/")[0]
@@ -142,26 +147,24 @@ class WritableRoot:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
-    def new_file(self, beside: bytes) -> Pending:
-        """A file in the folder of `beside`, to be written and then moved there.
+    def new_file(self, relative: bytes) -> Pending:
+        """A file under a name of `name_beside`, to be written and then moved.
 
         Errors: OSError.
         """
-        with self.parent(beside) as (folder, _):
-            name = _reserved_name(b"upload")
+        with self.parent(relative) as (folder, name):
             descriptor = os.open(name, _WRITE, 0o666, dir_fd=folder)
-        return Pending(_joined(parent_of(beside), name), descriptor)
+        return Pending(relative, descriptor)
 
-    def new_folder(self, beside: bytes) -> Pending:
-        """A folder in the folder of `beside`, to be filled and then moved there.
+    def new_folder(self, relative: bytes) -> Pending:
+        """A folder under a name of `name_beside`, to be filled and then moved.
 
         Errors: OSError.
         """
-        with self.parent(beside) as (folder, _):
-            name = _reserved_name(b"copy")
+        with self.parent(relative) as (folder, name):
             os.mkdir(name, dir_fd=folder)
             descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-        return Pending(_joined(parent_of(beside), name), descriptor)
+        return Pending(relative, descriptor)
 
     def make_folder(self, relative: bytes) -> None:
         """Make one.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from securelight.files.writable_root import Pending, advance, copy_file, copy_folder
+from securelight.files.writable_root import Pending, advance, copy_file, copy_folder, name_beside
 from securelight.handlers import webdav_head
 from securelight.handlers.webdav_locks import Claim
 from securelight.handlers.webdav_share import Janitor, Share, etag_of
@@ -23,7 +23,7 @@ from securelight.model.errors import Refusal
 from securelight.model.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from securelight.handlers.webdav_store import Store, Transaction
     from securelight.model.headers import Headers
@@ -111,9 +111,18 @@ class Changes:
         with self._store.transaction() as transaction:
             self._check_file(self._check(transaction, claim, request.headers, path))
             self._check_room(request.content_length or 0)
-            pending = self._share.files.new_file(path)
-            transaction.note_leftover(pending.relative)
-        return pending
+            name = name_beside(path)
+            transaction.note_leftover(name)
+        return self._make(self._share.files.new_file, name)
+
+    def _make(self, make: Callable[[bytes], Pending], name: bytes) -> Pending:
+        """Make what is noted already: whoever is killed in between leaves nothing that is not known of."""
+        try:
+            return make(name)
+        except BaseException:
+            with self._store.transaction() as transaction:
+                transaction.forget_leftover(name)
+            raise
 
     @staticmethod
     def _check_file(found: os.stat_result | None) -> None:
@@ -339,8 +348,9 @@ class Changes:
                 self._check_target(transaction, claim, target, overwrite=overwrite)
                 is_folder = stat.S_ISDIR(status.st_mode)
                 self._check_room(0 if is_folder else status.st_size)
-                pending = share.files.new_folder(target) if is_folder else share.files.new_file(target)
-                transaction.note_leftover(pending.relative)
+                name = name_beside(target)
+                transaction.note_leftover(name)
+            pending = self._make(share.files.new_folder if is_folder else share.files.new_file, name)
         except BaseException:
             os.close(opened)
             raise
