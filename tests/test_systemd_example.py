@@ -88,7 +88,7 @@ def test_the_server_lives_with_the_capabilities_that_it_is_left() -> None:
         command = ["setpriv", "--bounding-set=" + ",".join(["-all", *capabilities]), "--no-new-privs"]
         command += [sys.executable, "-c", no_writable_code]
         with (
-            closing(manager.sock),
+            closing(manager),
             subprocess.Popen(
                 [*command, sys.executable, "-m", "securelight", "run", "-c", config],
                 env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
