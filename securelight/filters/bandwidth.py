@@ -299,8 +299,8 @@ class PacedExchange:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def receive(self) -> bytes:
-        """See Exchange. What came waits until as much may have come."""
+    async def receive(self, *, ahead: bool = False) -> bytes:
+        """See Exchange. What came waits until as much may have come; so no more may come ahead of that."""
         data: bytes = await self._inner.receive()
         if data and not self._tunnel:
             await self._buckets.wait_for(len(data))
