@@ -406,9 +406,6 @@ class Stream:
         except Exception as error:
             self._session.service.fence.report(error, "making an error page")
             response = error_response(refusal, self.facts.error_id)
-        if isinstance(response.body, bytes) and not self.gone:
-            self.begun = True
-            self._session.answer(self.received, self.facts, response, self.started)
-            self._finish()
-        else:
-            self._begin(response, end=True)
+        self.begun = True
+        self._session.answer(self.received, self.facts, response, self.started)
+        self._finish()
