@@ -193,9 +193,12 @@ class Http2Requests(abc.ABC):
                 self._give_back(stream_id, credit)
 
     def widen(self, stream_id: int) -> None:
-        """Widen the stream's receive window."""
+        """Widen the stream's receive window, if its request may need it."""
         stream = self._streams.get(stream_id)
-        if stream is not None and not (stream.ended or stream.request_ended):
+        if stream is None or stream.ended or stream.request_ended:
+            return
+        # Most POSTs are small: they fit the window that the stream has, and need no word about it.
+        if stream.announced is None or stream.announced > self._limits.request_body_buffer_bytes:
             self._walk.window_bytes = self._limits.upload_window_bytes
             self._open_wider(stream_id)
 

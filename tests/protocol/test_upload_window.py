@@ -120,3 +120,11 @@ def test_ended_and_unknown_streams_are_left_alone(engine: Engine) -> None:
     for stream_id in (1, 3, 5):
         client.adapter.widen(stream_id)
     assert client.read() == []
+
+
+@pytest.mark.parametrize(("announced", "told"), [(0, False), (NARROW, False), (NARROW + 1, True)])
+def test_what_fits_the_window_as_it_is_needs_no_other(engine: Engine, announced: int, told: bool) -> None:
+    client = greeted(engine)
+    client.send(client.head(1, [*POST, (b"content-length", b"%d" % announced)], end=False))
+    client.adapter.widen(1)
+    assert [frame.stream_id for frame in client.read() if isinstance(frame, WindowUpdateFrame)] == [1] * told
