@@ -125,8 +125,8 @@ class ProtocolAdapter(Protocol):
         ...
 
     def widen(self, stream_id: int) -> None:
-        """Let the client send limits.upload_window_bytes of this request's body ahead (HTTP/2), if it may be that long; once
-        for a stream."""
+        """Let the client send limits.upload_window_bytes of this request's body ahead (HTTP/2), if it may be that
+        long; once for a stream."""
 
     def backlog(self) -> Sequence[tuple[int, int]]:
         """(stream, bytes) of the responses that were given whole and wait for the client to open HTTP/2's windows."""
