@@ -71,8 +71,13 @@ class DirectProxy:
         upstream = endpoint.take_plain()
         if upstream is None:
             return self._leave(exchange, endpoint)
-        if not upstream.ask_now(request.method, self._head(request, facts, endpoint)):
-            endpoint.discard(upstream)
+        sent = False
+        try:
+            sent = upstream.ask_now(request.method, self._head(request, facts, endpoint))
+        finally:
+            if not sent:
+                endpoint.discard(upstream)
+        if not sent:
             return self._leave(exchange, endpoint)
         route.budget.earn()
         now = trio.current_time()
@@ -120,7 +125,10 @@ class DirectProxy:
 class _DirectCall:
     """One request under way; implements upstream.stream.Follower and pipeline.exchange.DirectWork."""
 
-    __slots__ = ("_endpoint", "_exchange", "_head", "_released", "_route", "_stream", "_upstream", "total_deadline")
+    __slots__ = (
+        "_endpoint", "_exchange", "_failure", "_head", "_left", "_released", "_route", "_stream", "_upstream",
+        "total_deadline",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -139,6 +147,10 @@ class _DirectCall:
         self._head: ResponseHead | None = None
         """Of the response, once it is on its way to the client."""
         self._released = False
+        self._left = False
+        """A task goes on with it, or will when it gets to it."""
+        self._failure: Exception | None = None
+        """What that task is to raise instead."""
         self.total_deadline = total_deadline
 
     # upstream.stream.Follower
@@ -160,18 +172,23 @@ class _DirectCall:
 
     def fail(self, error: Exception) -> None:
         """See pipeline.exchange.DirectWork."""
-
-        async def failed(_exchange: Exchange) -> Responded:
-            raise error
-
-        if self._exchange.direct is self:
-            if not self._released:
-                self._stream.follower = None
-                self._endpoint.discard(self._upstream)
-            self._continue(failed)
-
-    def _continue(self, run: Callable[[Exchange], Awaitable[Responded]]) -> None:
+        if self._exchange.direct is not self:
+            return
+        if not self._released:
+            self._released = True
+            self._stream.follower = None
+            self._endpoint.discard(self._upstream)
+        self._failure = error
+        if not self._left:
+            self._leave(self._failed)
         self._exchange.direct = None
+
+    async def _failed(self, _exchange: Exchange) -> Responded:
+        assert self._failure is not None
+        raise self._failure
+
+    def _leave(self, run: Callable[[Exchange], Awaitable[Responded]]) -> None:
+        self._left = True
         self._exchange.go_on(run)
 
     def _go_on(
@@ -184,18 +201,21 @@ class _DirectCall:
             data: of the body, not passed on yet.
             fault: why the answer is none.
         """
-        if self._exchange.direct is not self:
+        if self._left or self._exchange.direct is not self:
             return  # the client was found gone meanwhile
         self._stream.follower = None
         call = ProxyCall(self._route, self._exchange)
         asked = AskedAlready(self._endpoint, self._upstream, self.total_deadline, head, data, fault)
         begun = self._head is not None
 
-        async def run(_exchange: Exchange) -> Responded:
+        async def run(exchange: Exchange) -> Responded:
+            if self._failure is not None:  # before the task got to it; the connection is closed
+                return await self._failed(exchange)
+            self._exchange.direct = None
             await call.go_on(asked, begun=begun)
             return RESPONDED
 
-        self._continue(run)
+        self._leave(run)
 
     def _read(self) -> None:
         stream, upstream = self._stream, self._upstream

@@ -111,20 +111,24 @@ class DirectWork(Protocol):
     """Work that goes on without a task."""
 
     def fail(self, error: Exception) -> None:
-        """End it, and have a task raise `error` by `DirectExchange.go_on`: the client is gone, or it took too long."""
+        """End it, and have a task raise `error` by `DirectExchange.go_on`, or the one that is to go on with it already:
+        the client is gone, or it took too long."""
 
 
 class DirectExchange(Exchange, Protocol):
     """One request in progress for which no task waits; see pipeline.stage.DirectlyDeferred. Nothing here waits.
 
     Attributes:
-        direct: the work; None when it is over, or a task has it.
+        direct: the work; None when it is over, or a task has begun to go on with it.
     """
 
     direct: DirectWork | None
 
     def go_on(self, run: Callable[[Exchange], Awaitable[Responded]]) -> None:
-        """Leave what is to be done to `run`, in a task, as if it had been deferred. `direct` is None by then."""
+        """Leave what is to be done to `run`, in a task, as if it had been deferred.
+
+        It is not called if the client is found gone before: `direct` stays until then, and hears of it by `fail`.
+        """
 
     def answer(self, response: Response) -> None:
         """As `respond`, for a body that is bytes. `over` follows.

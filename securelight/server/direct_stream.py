@@ -54,7 +54,16 @@ class DirectStream(Stream):
         deferred = work.deferred
         assert isinstance(deferred, DirectlyDeferred)
         self._outcome, self.request = work, work.request
-        return deferred.begin(self)
+        try:
+            return deferred.begin(self)
+        except Exception as error:  # our own fault: the stream ends as if a task had raised it
+            failure = error
+
+        async def failed(_exchange: Exchange) -> Responded:
+            raise failure
+
+        self.go_on(failed)
+        return True
 
     def go_on(self, run: Callable[[Exchange], Awaitable[Responded]]) -> None:
         """See pipeline.exchange.DirectExchange."""

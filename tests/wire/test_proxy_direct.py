@@ -5,9 +5,16 @@ Each test asks for an ordinary answer first, so that the connection is there, an
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import sys
+import termios
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hyperframe.frame import RstStreamFrame
 
 from tests.server.processes import wait_until
 from tests.wire.clients import Http2
@@ -15,6 +22,7 @@ from tests.wire.raw_upstream import Behaviour, Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from tests.certificates import TestCertificates
@@ -23,6 +31,16 @@ if TYPE_CHECKING:
 
 BODY = bytes(range(256)) * 400
 """More than one read, less than what goes the long way."""
+
+
+def arrived(sock: socket.socket) -> bool:
+    """Whether the other side's system has all that was sent."""
+    return not int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def stopped(process: int) -> bool:
+    """Whether it was stopped by a signal."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def said(text: str, *, goes_on: bool = False) -> Behaviour:
@@ -55,12 +73,23 @@ def silent(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bo
     return False
 
 
+def late_chunk(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    upstream.reached.set()
+    upstream.proceed.wait(20)
+    conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    wait_until(lambda: arrived(conversation.sock))
+    upstream.reached.set()
+    conversation.wait_for_end()
+    return False
+
+
 BEHAVIOURS: dict[str, Behaviour] = {
     "/": plain,
     "/large": large,
     "/trickle": trickle,
     "/silent": silent,
     "/hasty": silent,
+    "/single/late-chunk": late_chunk,
     "/chunks": said(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", goes_on=True
     ),
@@ -80,6 +109,11 @@ path = "/hasty"
 [site.route.proxy]
 upstreams = ["{url}"]
 timeouts = {{ first_byte_seconds = 0.5 }}
+[[site.route]]
+path = "/single"
+[site.route.proxy]
+upstreams = ["{url}"]
+connections = {{ maximum = 1, queue_seconds = 20 }}
 """
 
 
@@ -175,3 +209,30 @@ def test_a_client_that_leaves_ends_the_request_behind(dial: Dial, relay: RawUpst
     client.close()
 
     wait_until(lambda: number in relay.ended)
+
+
+def test_a_client_that_leaves_while_a_task_is_to_go_on_takes_no_connection_with_it(
+    dial: Dial, server: ServerProcess, relay: RawUpstream
+) -> None:
+    """The worker finds both in one look: an answer that it leaves to a task, and that nobody wants it any more."""
+    client = dial.raw()
+    assert client.works(1, "/single/")
+    relay.reached.clear()
+    relay.proceed.clear()
+    client.send(client.head(3, "/single/late-chunk"))
+    assert relay.reached.wait(15)
+    number = connection_of(relay)
+    relay.reached.clear()
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        wait_until(lambda: stopped(worker))
+        relay.proceed.set()
+        assert relay.reached.wait(15)
+        client.send(RstStreamFrame(3, error_code=8).serialize())
+        wait_until(lambda: arrived(client.sock))
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+    wait_until(lambda: number in relay.ended)
+    assert client.works(5, "/single/")
