@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.asyncio.client import connect as connect_websockets
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect as connect_websockets
 
 from tests.server.processes import PatientHttp2, wait_until
 from tests.wire.clients import Http1, Http2
@@ -475,22 +476,27 @@ def test_fastapi_refuses_what_it_has_no_route_for(client: Client) -> None:
 
 
 def test_the_client_of_websockets(server: ServerProcess, certificates: TestCertificates) -> None:
+    """Its asyncio client: the one with threads reads and writes one TLS object at the same time, and loses a write."""
     context = ssl.create_default_context(cafile=str(certificates.ca))
     url = f"wss://localhost:{server.port}/bare/echo"
-    with connect_websockets(url, ssl=context) as client:
-        assert "permessage-deflate" in str(client.response and client.response.headers["sec-websocket-extensions"])
-        for message in ("hello", "x" * 500_000, b"\x00\xff" * 1000, ""):
-            client.send(message)
-            assert client.recv() == message
-        client.send(iter(["in ", "three ", "pieces"]))
-        assert client.recv() == "in three pieces"
-        assert client.ping().wait(15)
-    assert client.close_code == 1000
-    with connect_websockets(url, ssl=context, max_size=None) as client:
-        client.send(b"x" * ((1 << 20) + 1))
-        with pytest.raises(ConnectionClosed):
-            client.recv()
-    assert client.close_code == 1009
+
+    async def converse() -> None:
+        async with connect_websockets(url, ssl=context) as client:
+            assert "permessage-deflate" in str(client.response and client.response.headers["sec-websocket-extensions"])
+            for message in ("hello", "x" * 500_000, b"\x00\xff" * 1000, ""):
+                await client.send(message)
+                assert await client.recv() == message
+            await client.send(iter(["in ", "three ", "pieces"]))
+            assert await client.recv() == "in three pieces"
+            await (await client.ping())
+        assert client.close_code == 1000
+        async with connect_websockets(url, ssl=context, max_size=None) as client:
+            await client.send(b"x" * ((1 << 20) + 1))
+            with pytest.raises(ConnectionClosed):
+                await client.recv()
+        assert client.close_code == 1009
+
+    asyncio.run(asyncio.wait_for(converse(), 60))
 
 
 def test_the_client_of_node(server: ServerProcess, certificates: TestCertificates, tmp_path: Path) -> None:
