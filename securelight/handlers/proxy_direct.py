@@ -64,6 +64,8 @@ class DirectProxy:
         """Send the request of `exchange`, or have a task do it; False for a task that begins anew."""
         route = self.route
         request, facts = exchange.request, exchange.facts
+        if request.content_length is not None:  # of a body of no bytes, which the server is told of
+            return False
         try:
             endpoint = route.choose(request, facts, ())
         except Refusal:
