@@ -83,12 +83,20 @@ def late_chunk(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -
     return False
 
 
+def late(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    upstream.reached.set()
+    upstream.proceed.wait(20)
+    conversation.answer(BODY)
+    return True
+
+
 BEHAVIOURS: dict[str, Behaviour] = {
     "/": plain,
     "/large": large,
     "/trickle": trickle,
     "/silent": silent,
     "/hasty": silent,
+    "/late": late,
     "/single/late-chunk": late_chunk,
     "/chunks": said(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", goes_on=True
@@ -236,3 +244,22 @@ def test_a_client_that_leaves_while_a_task_is_to_go_on_takes_no_connection_with_
 
     wait_until(lambda: number in relay.ended)
     assert client.works(5, "/single/")
+
+
+def test_what_is_under_way_at_a_reload_is_answered(dial: Dial, server: ServerProcess, relay: RawUpstream) -> None:
+    client = dial.h1()
+    assert client.request("GET", "/").body == b"/"
+    relay.reached.clear()
+    relay.proceed.clear()
+    client.send(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert relay.reached.wait(15)
+    before = server.count_events(event="reloaded")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_count(before + 1, event="reloaded")
+    assert dial.h1().request("GET", "/").body == b"/"
+
+    relay.proceed.set()
+
+    answer = client.answer()
+    assert (answer.status, answer.body) == (200, BODY)
+    assert client.ended()
