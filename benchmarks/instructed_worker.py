@@ -20,6 +20,7 @@ import trio
 
 from securelight.config.load import load
 from securelight.features import FEATURES
+from securelight.protocol.engine import choose
 from securelight.server import channel, event_log
 from securelight.server.preparation import prepare
 from securelight.server.sockets import BoundSockets
@@ -53,7 +54,10 @@ def main() -> None:
     event_log.configure(config.server.event_log)
     generation = prepare(config, FEATURES, BoundSockets({}))
     ours, theirs = channel.make_pair()
-    task = WorkerTask(config, FEATURES, generation.listens, generation.identities, generation.logs, theirs, number=1)
+    engines = choose(config.server.engine)
+    task = WorkerTask(
+        config, FEATURES, engines, generation.listens, generation.identities, generation.logs, theirs, number=1
+    )
     gc.collect()
     gc.freeze()  # as before the fork
     channel.send(ours, "serve")

@@ -21,6 +21,7 @@ from securelight.config.schema import Config, ListenConfig
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import EventLog, Feature
 from securelight.pipeline.scoreboard import Scoreboard
+from securelight.protocol.engine import Engines
 from securelight.server import channel, signals, worker
 from securelight.server.confinement import Confinement
 from securelight.server.log_file import LogOutputs
@@ -59,7 +60,7 @@ class Generation:
     """All workers that serve one configuration.
 
     Args:
-        config, features, listens, identities: what they serve.
+        config, features, engines, listens, identities: what they serve, and with which adapters.
         watcher: of the certificate files behind `identities`.
         logs: what access logs are written to; owned from now on.
         confinement: what the workers may still open.
@@ -72,6 +73,7 @@ class Generation:
         self,
         config: Config,
         features: Sequence[Feature],
+        engines: Engines,
         listens: Sequence[tuple[ListenConfig, socket.socket]],
         identities: IdentityTable,
         watcher: CertificateWatcher,
@@ -91,6 +93,7 @@ class Generation:
         """Why a worker could not start; ends the generation if it was never complete."""
         self.scoreboard = Scoreboard(1)
         self._features = features
+        self._engines = engines
         self._restarts: list[tuple[float, int]] = []
         self._deaths = [0] * (config.server.workers + 1)
 
@@ -128,6 +131,7 @@ class Generation:
         task = worker.WorkerTask(
             self.config,
             self._features,
+            self._engines,
             self.listens,
             self.identities,
             self.logs,

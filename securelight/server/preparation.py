@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from securelight.config.schema import Config, SiteConfig
 from securelight.model.errors import CertificateError, SecurelightError
 from securelight.pipeline.compile import Feature
+from securelight.protocol.engine import choose
 from securelight.server.confinement import plan
 from securelight.server.event_log import event_log
 from securelight.server.generation import Generation
@@ -38,6 +39,7 @@ def prepare(
 
     Errors: ConfigError, FaultyCertificates.
     """
+    engines = choose(config.server.engine)  # imported before the fork: their pages are shared, and no others are split
     confinement = plan(config)
     if config.server.geoip.databases:  # read once, and the library with it, before workers may open little
         geo_databases(config.server.geoip.databases, event_log("supervisor"))
@@ -66,7 +68,7 @@ def prepare(
         for command in logs.end():
             command.abandon()
         raise
-    return Generation(config, features, listens, identities, watcher, logs, confinement)
+    return Generation(config, features, engines, listens, identities, watcher, logs, confinement)
 
 
 def client_trust(site: SiteConfig) -> ClientTrust | None:

@@ -21,7 +21,7 @@ from securelight.model.errors import ConfigError, SecurelightError
 from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
 from securelight.pipeline.scoreboard import Scoreboard
-from securelight.protocol.engine import choose
+from securelight.protocol.engine import Engines
 from securelight.server import channel, process_hardening, signals
 from securelight.server.access_log import AccessLog
 from securelight.server.address_limits import AddressLimits
@@ -54,6 +54,7 @@ class WorkerTask:
     Attributes:
         config: what to serve.
         features: the feature table.
+        engines: the adapters.
         listens: the bound sockets, each with its configuration.
         identities: the TLS contexts.
         logs: what access logs are written to.
@@ -64,6 +65,7 @@ class WorkerTask:
 
     config: Config
     features: Sequence[Feature]
+    engines: Engines
     listens: Sequence[tuple[ListenConfig, socket.socket]]
     identities: IdentityTable
     logs: LogOutputs
@@ -144,7 +146,7 @@ class Worker:
         self._fence = Fence(self._events)
         self._access_log = _access_log(task.logs)
         self._access_log.events = self._events
-        self._engines = choose(task.config.server.engine)
+        self._engines = task.engines
         self._threads = trio.CapacityLimiter(self._limits.worker_threads)
         balancers = [text for listen, _sock in task.listens for text in listen.proxy_protocol_from]
         proxies = [text for site in task.config.sites for text in site.trusted_proxies]
