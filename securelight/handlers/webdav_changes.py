@@ -234,7 +234,8 @@ class Changes:
         if target is None:
             raise Refusal(403, "The destination is a name that is not allowed.")
         self._share.check_changeable(target, tree=True)
-        if source == target or source.startswith(target + b"/") or (tree and target.startswith(source + b"/")):
+        inside = not source or target.startswith(source + b"/")
+        if source == target or source.startswith(target + b"/") or (tree and inside):
             raise Refusal(403, "The destination is the source, or one is inside the other.")
         return target
 

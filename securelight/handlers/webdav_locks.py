@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 XML_TYPE = (b"content-type", b"application/xml; charset=utf-8")
 OWNER_CHARACTERS = 4_096
 """What the taker of a lock may call itself."""
+LOCKS_OF_ONE = 64
+"""Shared ones that cover the same file: whoever looks at it is told of all of them."""
 SUPPORTED = "".join(
     f"<lockentry><lockscope><{scope}/></lockscope><locktype><write/></locktype></lockentry>"
     for scope in ("exclusive", "shared")
@@ -148,6 +150,8 @@ class Locks:
         in_the_way = [lock for lock in others if exclusive or lock.exclusive]
         if in_the_way:
             raise Denied(423, "no-conflicting-lock", sorted({href(lock.path) for lock in in_the_way})[:16])
+        if len(others) >= LOCKS_OF_ONE:
+            raise Refusal(507, "There are too many locks.", f"{len(others)} on {path!r}")
         total, own = transaction.count_locks(claim.user, claim.address)
         if total >= self._total or own >= self._each:
             raise Refusal(507, "There are too many locks.", f"{own} of {claim.user or claim.address}, {total} in all")

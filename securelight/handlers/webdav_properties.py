@@ -108,16 +108,17 @@ class Reporter:
 
         Errors: OSError, sqlite3.Error.
         """
-        yield webdav_xml.head("multistatus") + self._responses([top], wish)
+        yield webdav_xml.head("multistatus")
+        yield from self._responses([top], wish)
         if members and top.is_folder:
             batch: list[Found] = []
             for found in self._members(top.path):
                 batch.append(found)
                 if len(batch) == _BATCH:
-                    yield self._responses(batch, wish)
+                    yield from self._responses(batch, wish)
                     batch = []
             if batch:
-                yield self._responses(batch, wish)
+                yield from self._responses(batch, wish)
         yield "</multistatus>\n"
 
     def _members(self, path: bytes) -> Iterator[Found]:
@@ -143,7 +144,7 @@ class Reporter:
         finally:
             os.close(descriptor)
 
-    def _responses(self, batch: Sequence[Found], wish: Wish) -> str:
+    def _responses(self, batch: Sequence[Found], wish: Wish) -> Iterator[str]:
         dead: dict[bytes, dict[Name, str]] = {}
         locks: dict[bytes, list[Lock]] = {}
         store = self._share.store
@@ -152,9 +153,8 @@ class Reporter:
                 dead = known.properties([found.path for found in batch])
                 if not wish.names_only and (wish.wanted is None or (DAV, "lockdiscovery") in wish.wanted):
                     locks = {found.path: known.covering(found.path) for found in batch}
-        return "".join(
-            self._response(found, wish, dead.get(found.path, {}), locks.get(found.path, ())) for found in batch
-        )
+        for found in batch:
+            yield self._response(found, wish, dead.get(found.path, {}), locks.get(found.path, ()))
 
     def _response(self, found: Found, wish: Wish, dead: dict[Name, str], locks: Sequence[Lock]) -> str:
         there: list[str] = []

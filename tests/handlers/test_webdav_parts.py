@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from securelight.files.writable_root import TREE_DEPTH, WritableRoot, copy_folder
 from securelight.handlers import webdav_head, webdav_xml
-from securelight.handlers.webdav_locks import Claim, Denied, Locks
+from securelight.handlers.webdav_locks import LOCKS_OF_ONE, Claim, Denied, Locks
 from securelight.handlers.webdav_store import Lock, Store
 from securelight.model.errors import Refusal
 from tests.helpers import make_facts, make_request
@@ -190,6 +191,60 @@ def test_xml_means_the_same_after_it_was_kept(document: str) -> None:
     element = webdav_xml.parse(document.encode())
     again = webdav_xml.parse(f'<x xmlns="DAV:">{webdav_xml.write(element)}</x>'.encode()).elements()[0]
     assert shape(again) == shape(element)
+
+
+NAMESPACE = "u" * 20_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f'<a xmlns:n="{NAMESPACE}">' + "<n:b/>" * 1_000 + "</a>",
+        f'<a xmlns:n="{NAMESPACE}"><b ' + " ".join(f"n:c{number}=''" for number in range(1_000)) + "/></a>",
+        f'<a xmlns:n="{NAMESPACE}" xmlns:m="{NAMESPACE}" n:b="1" m:b="2"/>',
+        '<a b:c=""/>', "<b:a/>", '<a xmlns:b=""/>', '<a xmlns:xmlns="x"/>', '<a xmlns:xml="x"/>',
+        '<a xmlns:b="http://www.w3.org/2000/xmlns/"/>', '<a xmlns:b="http://www.w3.org/XML/1998/namespace"/>',
+        '<a xmlns:b="x"><b:c:d/></a>', '<a xmlns:b="x"><b:/></a>', "<:a/>", '<a><b xmlns:c="x"/><c:d/></a>',
+        '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "<a>" * 33,
+    ],
+)  # fmt: skip
+def test_xml_that_is_refused(document: str) -> None:
+    with pytest.raises(webdav_xml.XmlFault):
+        webdav_xml.parse(document.encode())
+
+
+def test_a_small_document_with_a_long_namespace_takes_no_memory() -> None:
+    """Expat would put the namespace into each name: 64 kB became 90 MB, and the answer as much for each file."""
+    document = f'<a xmlns:n="{NAMESPACE}"><b ' + " ".join(f"n:c{number}=''" for number in range(4_000)) + "/></a>"
+    tracemalloc.start()
+    try:
+        with pytest.raises(webdav_xml.XmlFault):
+            webdav_xml.parse(document.encode())
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_are_those_of_their_namespaces() -> None:
+    root = webdav_xml.parse(
+        b'<a xmlns="DAV:" xmlns:n="one"><n:b n:c="1" c="2" xml:lang="en"><d xmlns="" xmlns:n="two"><n:e/></d></n:b></a>'
+    )
+    assert root.name == ("DAV:", "a")
+    (b,) = root.elements()
+    assert (b.name, b.attributes) == (("one", "b"), {"one c": "1", "c": "2", webdav_xml.LANGUAGE: "en"})
+    (d,) = b.elements()
+    assert (d.name, [inner.name for inner in d.elements()]) == (("", "d"), [("two", "e")])
+
+
+def test_shared_locks_of_one_file_are_bounded(store: Store) -> None:
+    locks = Locks(60, 60, total=1_000, each=1_000)
+    with store.transaction() as transaction:
+        for _ in range(LOCKS_OF_ONE):
+            locks.take(transaction, claim_of("ada"), make_request("LOCK"), b"a", WISH, href)
+        with pytest.raises(Refusal) as refused:
+            locks.take(transaction, claim_of("ada"), make_request("LOCK"), b"a", WISH, href)
+        assert refused.value.status == 507
+        locks.take(transaction, claim_of("ada"), make_request("LOCK"), b"b", WISH, href)
 
 
 def test_folders_that_are_too_deep_are_neither_walked_nor_copied(tmp_path: Path) -> None:

@@ -299,6 +299,7 @@ def test_nothing_is_copied_or_moved_into_itself(client: Client, place: tuple[str
         assert client.request(method, f"{path}/d", {"destination": f"{path}/d"}).status == 403
         assert client.request(method, f"{path}/d", {"destination": f"{path}/d/e"}).status == 403
         assert client.request(method, f"{path}/d/f", {"destination": f"{path}/d"}).status == 403
+    assert client.request("COPY", "/full/", {"destination": "/full/all"}).status == 403
     assert (folder / "d" / "f").read_bytes() == b"x"
 
 
