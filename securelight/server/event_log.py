@@ -10,7 +10,14 @@ import contextlib
 import sys
 from typing import Any, TextIO, cast
 
-import structlog
+_absent = object()
+_rich = sys.modules.get("rich", _absent)
+if _rich is _absent:  # where rich is installed, structlog imports it for its tracebacks: 4 MB that nobody here looks at
+    sys.modules["rich"] = None  # type: ignore[assignment]  # so that importing it fails
+import structlog  # noqa: E402 - see above
+
+if _rich is _absent:
+    del sys.modules["rich"]
 
 
 class _Lossy:
@@ -37,7 +44,8 @@ def configure(form: str = "auto", stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso" if not human else "%H:%M:%S", utc=not human),
     ]
     if human:
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
