@@ -259,6 +259,11 @@ def _bare(value: _Value, following: str) -> _Value:
     return lambda entry: value(entry).replace(following, code).replace(" ", "\\x20")
 
 
+def _printable(text: str) -> str:
+    """JSON escapes some of what a terminal obeys, and not the rest; nor can it have half a character."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def json_line(entry: Entry, *, hide_query: bool = False) -> str:
     """The line of the format `json`."""
     request, facts, tls = entry.request, entry.facts, entry.request.peer.tls
@@ -268,7 +273,7 @@ def json_line(entry: Entry, *, hide_query: bool = False) -> str:
     values: dict[str, Any] = {
         "time": entry.moment.common,
         "client": facts.client_address,
-        "user": facts.user,
+        "user": facts.user and _printable(facts.user),
         "method": request.method,
         "scheme": request.scheme,
         "host": request.authority,
@@ -280,19 +285,19 @@ def json_line(entry: Entry, *, hide_query: bool = False) -> str:
         "stream": request.stream_id,
         "tls_version": tls.version,
         "cipher": tls.cipher,
-        "sni": tls.server_name,
+        "sni": tls.server_name and _printable(tls.server_name),
         "resumed": tls.resumed,
         "referer": escaped(referer),
         "user_agent": escaped(request.headers.get(b"user-agent")),
     }
     if facts.certificate is not None:
         values["certificate"] = {
-            "subject": facts.certificate.subject,
+            "subject": _printable(facts.certificate.subject),
             "serial": facts.certificate.serial,
             "sha256": facts.certificate.fingerprint,
         }
     if facts.refusal is not None:
-        values["refusal"] = facts.refusal.detail
+        values["refusal"] = _printable(facts.refusal.detail)
     if facts.error_id:
         values["error_id"] = facts.error_id
     return msgspec.json.encode(values).decode() + "\n"

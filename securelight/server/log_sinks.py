@@ -6,6 +6,7 @@ counted.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -13,6 +14,8 @@ from typing import Protocol
 
 BACKLOG_BYTES = 1 << 20
 """What is held for a reader that does not read, or is away."""
+_CANNOT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE})
+"""What is no pipe or socket, or a system that is too old, says of RWF_NOWAIT."""
 _PIPE_BYTES = 4096
 """PIPE_BUF: a write of this size does not block once poll says that a pipe is writable, and stays in one piece."""
 
@@ -101,7 +104,7 @@ class FileSink:
             while data and any(mask & (select.POLLOUT | select.POLLERR) for _, mask in poll.poll(0)):
                 # Whole lines, so that those of several workers do not mix.
                 cut = data.rfind(b"\n", 0, _PIPE_BYTES) + 1 or _PIPE_BYTES
-                data = data[os.write(self._descriptor, data[:cut]) :]
+                data = data[_write_now(self._descriptor, data[:cut]) :]
         except BlockingIOError:
             pass  # another worker was faster
         except OSError as error:
@@ -116,3 +119,16 @@ class FileSink:
     def _lost(self, data: bytes, why: str) -> None:
         self.dropped += data.count(b"\n")
         self.trouble = why
+
+
+def _write_now(descriptor: int, data: bytes) -> int:
+    """Returns how much was written. A blocking pipe doesn't wait either if another worker was faster than poll.
+
+    Errors: OSError; BlockingIOError if there is no room.
+    """
+    try:
+        return os.pwritev(descriptor, (data,), -1, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    return os.write(descriptor, data)

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from securelight.config.log_template import FIELDS, form_faults, form_warnings
 from securelight.model.client_certificate import ClientCertificate
@@ -100,6 +100,21 @@ def test_a_client_cannot_leave_its_place(value: bytes, escaped: str, form: str) 
         return
     assert escaped in text
     assert text.count('"') == line(form, request(a=b"x", user_agent=b"x", referer=b"x")).count('"')
+
+
+@given(st.text(max_size=20) | st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape")))
+@settings(max_examples=200)
+@example("a\x9b31m\u202e\udc80")
+def test_names_and_reasons_stay_in_their_line(value: str) -> None:
+    facts = Facts("192.0.2.7")
+    facts.user = value
+    facts.refusal = Refusal(403, "", value)
+    facts.certificate = ClientCertificate(b"der", value, "1")
+    for form in ("json", "combined", '"{user}" "{refusal}" "{certificate_subject}"', "{user} {refusal}|"):
+        assert line(form, facts=facts).isprintable()
+    assert json.loads(line("json", facts=facts))["status"] == 200
+    if value.isprintable():
+        assert json.loads(line("json", facts=facts))["refusal"] == value
 
 
 def test_bare_values_have_neither_spaces_nor_the_character_that_ends_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,11 @@ def descriptor(tmp_path: Path) -> Iterator[int]:
     os.close(opened)
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
+@pytest.fixture(params=[False, True], ids=["non-blocking", "blocking"])
+def pipe(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """As of a program's, or as a shell makes the one of standard output."""
     ends = os.pipe2(os.O_NONBLOCK)
+    os.set_blocking(ends[1], request.param)
     yield ends
     os.close(ends[0])
     os.close(ends[1])
@@ -101,6 +104,22 @@ def test_workers_that_share_a_pipe_do_not_mix_their_lines(pipe: tuple[int, int])
     lines = read.splitlines()
     assert len(lines) == 60
     assert all(line in (b"a" * 700, b"a" * 900, b"b" * 800) for line in lines)
+
+
+def test_workers_that_fill_a_pipe_together_do_not_wait_for_its_reader(pipe: tuple[int, int]) -> None:
+    _reader, writer = pipe
+
+    def fill() -> None:
+        sink = FileSink(writer)
+        while not sink.dropped:
+            sink.write(LINE * 1000)
+
+    workers = [threading.Thread(target=fill, daemon=True) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_a_reader_that_is_gone_costs_its_lines_and_nothing_else() -> None:
