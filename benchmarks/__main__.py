@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import instructions, report
+from benchmarks.goals import servers_in
 from benchmarks.origin import origin
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Ability, Peer
@@ -44,6 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--groups", default="", help="numbers of groups, comma-separated; without it, all")
     parser.add_argument("--workloads", default="", help="only those whose name has this in it")
+    parser.add_argument("--goals", action="store_true", help="only workloads with a goal, and the servers it names")
     parser.add_argument("--servers", default="", help=f"comma-separated, of: {', '.join(PEERS)}")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each workload")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for what is written")
@@ -66,6 +68,7 @@ def choose_workloads(options: argparse.Namespace, effort: Effort) -> list[Worklo
         for one in WORKLOADS
         if (not groups or one.group in groups)
         and options.workloads in one.name
+        and (not options.goals or servers_in(one.name))
         and not (effort.quick and one.long and not options.workloads)
     ]
 
@@ -82,8 +85,8 @@ def choose_peers(options: argparse.Namespace, setting: Setting) -> tuple[list[Pe
 
 
 def taking_part(workload: Workload, peers: Sequence[Peer], *, narrow: bool) -> list[Peer]:
-    """The servers for a workload; `narrow`: only ours and those that ratios are to."""
-    few = {"securelight", *workload.baselines}
+    """The servers for a workload; `narrow`: only ours, those that ratios are to, and those that its goals name."""
+    few = {"securelight", *workload.baselines, *servers_in(workload.name)}
     return [peer for peer in peers if workload.takes(peer) and (not narrow or peer.name in few)]
 
 
@@ -129,7 +132,12 @@ def measure_all(
 def count_instructions(options: argparse.Namespace, setting: Setting, effort: Effort) -> Mapping[str, object]:
     """Group 12, if it is wanted and can be done."""
     groups = [one for one in options.groups.split(",") if one]
-    if options.workloads or (groups and str(INSTRUCTIONS_GROUP) not in groups) or (effort.quick and not groups):
+    if (
+        options.workloads
+        or options.goals
+        or (groups and str(INSTRUCTIONS_GROUP) not in groups)
+        or (effort.quick and not groups)
+    ):
         return {}
     try:
         return instructions.measure(setting)
@@ -151,7 +159,9 @@ def run(options: argparse.Namespace, setting: Setting) -> None:
     for name, why in skipped.items():
         print(f"Skipped: {name} ({why})", flush=True)
     workloads = choose_workloads(options, effort)
-    results, left_out = measure_all(workloads, peers, setting, effort, narrow=effort.quick and not options.servers)
+    results, left_out = measure_all(
+        workloads, peers, setting, effort, narrow=(effort.quick or options.goals) and not options.servers
+    )
     counted = count_instructions(options, setting, effort)
     options.results.mkdir(parents=True, exist_ok=True)
     for picture in options.results.glob("group-*.svg"):

@@ -65,6 +65,12 @@ GOALS = (
     Goal("100 rules, HTTP/2, different heads", "added", "", 20, 10, less_is_better=True),
 )
 
+
+def servers_in(workload: str) -> set[str]:
+    """The servers that the goals of `workload` name; none if it has no goal."""
+    return {name for goal in GOALS if goal.workload == workload for name in (goal.server, goal.baseline) if name}
+
+
 AHEAD_ON_ALL = ("caddy", "hypercorn-trio", "hypercorn-uvloop", "uvicorn")
 """Servers to be ahead of on every row."""
 AHEAD_ON_FILES = ("granian", "h2corn")

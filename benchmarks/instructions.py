@@ -196,8 +196,10 @@ def controlled_worker(
     Errors: BenchmarkError.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"worker-{engine}-", dir=setting.directory))
-    place = Place(directory, free_port(), (setting.localhost,), application=True)
-    config = write_our_config(setting, place, engine, features=False)  # for a sooner start under valgrind
+    place = Place(
+        directory, free_port(), (setting.localhost,), application=True, features=False
+    )  # for a sooner start under valgrind
+    config = write_our_config(setting, place, engine)
     ours, theirs = socket.socketpair()
     ours.settimeout(START_SECONDS)
     command = [*prefix(directory), "-m", "benchmarks.instructed_worker", str(config), str(theirs.fileno())]

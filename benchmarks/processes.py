@@ -139,12 +139,18 @@ def _environment(peer: Peer, setting: Setting) -> dict[str, str]:
 
 @contextmanager
 def running(
-    peer: Peer, setting: Setting, *, identities: Sequence[Identity] = (), application: bool = False
+    peer: Peer,
+    setting: Setting,
+    *,
+    identities: Sequence[Identity] = (),
+    application: bool = False,
+    features: bool = True,
 ) -> Iterator[Running]:
     """Start `peer` on its core, wait until it completes a TLS handshake, and stop it at the end.
 
     Args:
         identities: its sites; without any, localhost.
+        application, features: see Place.
 
     Errors: BenchmarkError if it does not come up, with what it said last.
     """
@@ -153,7 +159,7 @@ def running(
         raise BenchmarkError(f"{peer.name} is not installed")
     directory = Path(tempfile.mkdtemp(prefix=f"{peer.name}-", dir=setting.directory))  # it may be running already
     directory.chmod(0o777)  # some drop root before they open their logs
-    place = Place(directory, free_port(), tuple(identities) or (setting.localhost,), application)
+    place = Place(directory, free_port(), tuple(identities) or (setting.localhost,), application, features)
     command = on_core(cores()[0], [program, *peer.command(setting, place)])
     context, log = client_context(setting, "http/1.1"), directory / "output.log"
     started = time.monotonic()

@@ -65,7 +65,8 @@ class Workload:
         baselines: the servers that ratios are to.
         application: the servers are started with the ASGI application.
         sites: with how many sites; 0 is localhost alone.
-        fresh: each server is started for each measurement, alone, and measured once in each of few rounds.
+        fresh: each server is started for each measurement, alone, without the routes of other rows; once in each of few
+            rounds.
         curve, at: the curve that this is a point of, and where on its axis.
         only: servers that take part; without any, all that can.
         long: left out when quick.
@@ -149,7 +150,9 @@ def compare_fresh(peers: Sequence[Peer], setting: Setting, workload: Workload, e
             if peer.name in result.failures:
                 continue
             try:
-                with running(peer, setting, identities=identities, application=workload.application) as target:
+                with running(
+                    peer, setting, identities=identities, application=workload.application, features=False
+                ) as target:
                     _ask(target, result, effort)
             except BenchmarkError as error:
                 result.drop(peer.name, str(error))

@@ -24,12 +24,8 @@ SITES_A_FILE = 500
 """A configuration file may have a megabyte."""
 
 
-def write_our_config(setting: Setting, place: Place, engine: str, *, features: bool = True) -> Path:
-    """A folder of configuration files: one for the server, and sites in further ones.
-
-    Args:
-        features: a route for each feature that has a row; never where there are many sites, which are plain.
-    """
+def write_our_config(setting: Setting, place: Place, engine: str) -> Path:
+    """A folder of configuration files: one for the server, and sites in further ones."""
     if place.application:
         content = f"""app = "bench_app:app"
 [site.asgi]
@@ -46,7 +42,7 @@ root = "{setting.site}"
 path = "/behind"
 [site.route.proxy]
 upstreams = ["http://127.0.0.1:{setting.origin_port}"]
-{_features(setting, place) if features and len(place.identities) == 1 else ""}"""
+{_features(setting, place) if place.features and len(place.identities) == 1 else ""}"""
     values = {**common_values(setting, place), "engine": engine, "content": content}
     server, each, _ = split_template("securelight.toml")
     folder = place.directory / "conf.d"

@@ -64,12 +64,14 @@ class Place:
         port: where it listens, on 127.0.0.1.
         identities: its sites; all serve the same files.
         application: the ASGI application is wanted too.
+        features: a route for each feature that has a row; never where there are many sites, which are plain.
     """
 
     directory: Path
     port: int
     identities: tuple[Identity, ...]
     application: bool = False
+    features: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,8 @@ def each_site(block: str, place: Place, values: Mapping[str, object]) -> list[st
 
 
 def site_features(name: str, setting: Setting, place: Place, **more: object) -> str:
-    """The template file `name`, which belongs into the site; nothing where there are many sites, which are plain."""
-    if len(place.identities) > 1:
+    """The template file `name`, which belongs into the site; nothing where sites are plain."""
+    if len(place.identities) > 1 or not place.features:
         return ""
     return fill((_HERE / name).read_text(), {**common_values(setting, place), **more})
 
