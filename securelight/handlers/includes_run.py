@@ -263,10 +263,10 @@ class Run:
         return f"{value:.1f}{_UNITS[unit]}" if unit and value < 10 else f"{value:.0f}{_UNITS[unit]}"
 
     def _time(self, seconds: float, *, utc: bool = False) -> str:
-        moment = time.gmtime(seconds) if utc else time.localtime(seconds)
         try:
+            moment = time.gmtime(seconds) if utc else time.localtime(seconds)
             return time.strftime(self._time_format, moment)
-        except ValueError as error:
+        except (ValueError, OverflowError, OSError) as error:  # a file may have any time
             raise PageFault(f"timefmt: {error}") from error
 
     def _value(self, name: str, piece: Piece) -> str | None:

@@ -178,6 +178,8 @@ def test_sizes_and_times(site: Site) -> None:
     size = '<!--#fsize file="f.bin" -->'
     assert site.page(f'{size} <!--#config sizefmt="bytes" -->{size}') == b"1.2M 1,234,567"
     assert site.page('<!--#config timefmt="%Y" --><!--#flastmod virtual="/f.bin" -->') == b"1970"
+    for wide in ("%099999999d", "%Y" * 32, "%", "%E%O%"):
+        assert len(site.page(f'<!--#config timefmt="{wide}" --><!--#echo var="DATE_GMT" -->')) < 20_000
     assert site.page('<!--#config timefmt="%Y<b>" --><!--#echo var="DATE_GMT" -->').endswith(b"&lt;b&gt;")
 
 
