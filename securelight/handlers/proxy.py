@@ -11,7 +11,6 @@ names.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -20,16 +19,25 @@ from securelight.handlers.proxy_call import ProxyCall
 from securelight.handlers.proxy_direct import DIRECT_METHODS, DirectProxy
 from securelight.handlers.proxy_fields import HOP_BY_HOP, PLACEHOLDER, VALUES, RequestFields
 from securelight.handlers.proxy_greeting import Kind as GreetingKind, greeting_faults, greeting_of, own_greeting
-from securelight.handlers.proxy_route import ProxyRoute, StickyCookie, cookie_value
+from securelight.handlers.proxy_route import ProxyRoute
 from securelight.handlers.proxy_settings import (
     ProxyConnections,
     ProxyFields,
-    ProxyHealth,
     ProxyTimeouts,
     ProxyTls,
 )
 from securelight.handlers.proxy_upgrade import WEBSOCKET, ProxyUpgrade, ProxyUpgrades, upgrade_faults
 from securelight.handlers.sendfile import SendfileConfig, faults as sendfile_faults, make_sendfile
+from securelight.handlers.upstream_settings import (
+    HOST,
+    BalanceConfig,
+    balance_faults,
+    check_rules,
+    health_rules,
+    key_of,
+    reporter,
+    sticky_cookie,
+)
 from securelight.model.errors import CertificateError, ConfigError, Refusal
 from securelight.model.field_syntax import is_field_name, is_field_value
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, parse_networks
@@ -39,8 +47,7 @@ from securelight.tls.upstream import upstream_context
 from securelight.upstream.address import Address, parse_address
 from securelight.upstream.balance import BALANCERS
 from securelight.upstream.endpoint import ConnectionRules, Endpoint
-from securelight.upstream.health import HealthRules
-from securelight.upstream.service import CheckRules, UpstreamService
+from securelight.upstream.service import UpstreamService
 from securelight.upstream.spool import SpoolConfig, SpoolRoom, spool_faults
 
 if TYPE_CHECKING:
@@ -49,35 +56,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from securelight.model.request import Facts, Request
-    from securelight.pipeline.compile import EventLog
     from securelight.pipeline.exchange import Exchange
     from securelight.pipeline.stage import Handler, Responded
 
-Balance = Literal[
-    "round_robin", "least_connections", "two_choices", "hash_address", "hash_uri", "hash_header", "hash_cookie"
-]
-_HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """What 405 names; the server behind may know more, and is asked."""
-_SECRET_BYTES = 16
-_CHECK_PATH = re.compile(r"/[!-~]*")
 
 
-class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProxyConfig(BalanceConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`proxy`: servers behind this one."""
 
     upstreams: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
     """The servers: `http://127.0.0.1:9000`, `https://name`, `h2c://name:port`, `h2://name`, `unix:/path/of/socket`."""
-    weights: dict[str, Annotated[int, msgspec.Meta(ge=1, le=1000)]] = {}
-    """Shares of servers, by what stands in `upstreams`; 1 for those that are not named."""
-    balance: Balance = "round_robin"
-    """Which server is asked next."""
-    hash_name: str = ""
-    """The field or cookie of hash_header and hash_cookie."""
-    sticky_cookie: str = ""
-    """The name of a cookie that brings a client back to the server it had; empty for none."""
-    sticky_secret_file: str = ""
-    """A file with at least 16 random bytes that sign the cookie, such as `openssl rand -hex 32` makes."""
     host: str = "keep"
     """The Host field: `keep` what the client asked for, `upstream` for the server's own address, or a name."""
     strip_prefix: bool = False
@@ -90,13 +80,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the server is told who asks: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239)."""
     send_proxy_protocol: GreetingKind = "off"
     """Begin connections with a PROXY protocol header that names the client. Each then serves one request."""
-    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
-    """How often a request is sent again, where no server can have done anything with it or doing it twice is safe."""
-    try_seconds: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
-    """For how long servers are tried none of which takes a connection, such as while the only one restarts."""
     timeouts: ProxyTimeouts = ProxyTimeouts()
     connections: ProxyConnections = ProxyConnections()
-    health: ProxyHealth = ProxyHealth()
     tls: ProxyTls = ProxyTls()
     fields: ProxyFields = ProxyFields()
     upgrade: ProxyUpgrade = ProxyUpgrade()
@@ -108,25 +93,14 @@ def check(settings: ProxyConfig, base: Path) -> Sequence[str]:
     """What is wrong with the settings, besides their types."""
     faults: list[str] = []
     addresses = _addresses(settings, faults)
-    faults += [
-        f"weights: {url!r} is none of the upstreams" for url in settings.weights if url not in settings.upstreams
-    ]
-    if len(set(settings.upstreams)) != len(settings.upstreams):
-        faults.append("upstreams: the same server twice; give it a weight instead")
-    by_name = settings.balance in ("hash_header", "hash_cookie")
-    if by_name and not is_field_name(settings.hash_name):
-        faults.append(f"hash_name must name the field or cookie of balance = {settings.balance!r}")
-    elif settings.hash_name and not by_name:
-        faults.append("hash_name is for balance = 'hash_header' and 'hash_cookie' only")
-    if not _HOST.fullmatch(settings.host):
+    faults += balance_faults(settings, settings.upstreams, base)
+    if not HOST.fullmatch(settings.host):
         faults.append(f"host {settings.host!r} is not 'keep', 'upstream' or a host name")
     try:
         parse_networks(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"trusted_proxies: {error}")
-    faults += _sticky_faults(settings, base)
     faults += _field_faults(settings.fields)
-    faults += _health_faults(settings.health)
     faults += upgrade_faults(settings.upgrade, settings.upstreams)
     faults += _tls_faults(settings, addresses, base)
     faults += sendfile_faults(settings.sendfile, base)
@@ -143,30 +117,6 @@ def _addresses(settings: ProxyConfig, faults: list[str]) -> list[Address]:
         except ValueError as error:
             faults.append(f"upstreams: {error}")
     return addresses
-
-
-def _sticky_faults(settings: ProxyConfig, base: Path) -> list[str]:
-    if not settings.sticky_cookie:
-        return ["sticky_secret_file is of use with sticky_cookie only"] if settings.sticky_secret_file else []
-    faults = []
-    if not is_field_name(settings.sticky_cookie):
-        faults.append(f"sticky_cookie {settings.sticky_cookie!r} is not the name of a cookie")
-    if not settings.sticky_secret_file:
-        faults.append("sticky_secret_file must name a file with the secret that signs the sticky cookie")
-        return faults
-    try:
-        _read_secret(base / settings.sticky_secret_file)
-    except (OSError, ValueError) as error:
-        faults.append(f"sticky_secret_file {settings.sticky_secret_file!r}: {error}")
-    return faults
-
-
-def _read_secret(path: Path) -> bytes:
-    with path.open("rb") as file:
-        secret = file.read(4096).strip()
-    if len(secret) < _SECRET_BYTES:
-        raise ValueError(f"has fewer than {_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
-    return secret
 
 
 def _field_faults(fields: ProxyFields) -> list[str]:
@@ -187,17 +137,6 @@ def _field_faults(fields: ProxyFields) -> list[str]:
             for match in PLACEHOLDER.finditer(value)
             if match[1] not in VALUES
         ]
-    return faults
-
-
-def _health_faults(health: ProxyHealth) -> list[str]:
-    faults = []
-    if health.path and not _CHECK_PATH.fullmatch(health.path):
-        faults.append(f"health.path {health.path!r} must begin with a slash and be visible ASCII")
-    if health.host and not _HOST.fullmatch(health.host):
-        faults.append(f"health.host {health.host!r} is not a host name")
-    if health.statuses[0] > health.statuses[1]:
-        faults.append("health.statuses: the first is greater than the last")
     return faults
 
 
@@ -239,14 +178,10 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
     trusted = TrustedProxies(parse_networks(settings.trusted_proxies))
     forwarding = ForwardingFields(trusted, settings.forwarded)
     endpoints = _endpoints(settings, context)
-    sticky = None
-    if settings.sticky_cookie:
-        secret = _read_secret(context.base / settings.sticky_secret_file)
-        sticky = StickyCookie(settings.sticky_cookie, secret, endpoints)
     route = ProxyRoute(
         endpoints,
         BALANCERS[settings.balance](),
-        _key_of(settings, forwarding),
+        key_of(settings, forwarding.client_address),
         fields=RequestFields(
             forwarding,
             "" if settings.host == "keep" else settings.host,
@@ -260,15 +195,13 @@ def build(settings: ProxyConfig, context: BuildContext) -> Handler:
         prefix=context.route_path if settings.strip_prefix and context.route_path != "/" else "",
         rewrites_location=settings.rewrite_location,
         failure_statuses=settings.health.failure_statuses,
-        sticky=sticky,
+        sticky=sticky_cookie(settings, context.base, endpoints),
         events=context.events,
         sendfile=make_sendfile(settings.sendfile, context.base, context.limits, context.events),
         greeting=_greeting(settings, forwarding),
         spool=None if settings.spool.when == "never" else SpoolRoom(settings.spool, context.base),
     )
-    health = settings.health
-    checks = CheckRules(health.path, health.host, health.statuses, health.seconds, health.timeout_seconds)
-    context.services.append(UpstreamService(endpoints, checks, settings.connections.idle_seconds))
+    context.services.append(UpstreamService(endpoints, check_rules(settings.health), settings.connections.idle_seconds))
 
     upgrades = ProxyUpgrades(route, settings.upgrade, context.limits) if settings.upgrade.protocols else None
     context.upgrades = WEBSOCKET.decode() in settings.upgrade.protocols
@@ -306,22 +239,15 @@ def _endpoints(settings: ProxyConfig, context: BuildContext) -> list[Endpoint]:
         tls_name=settings.tls.name,
         greeting=own_greeting(settings.send_proxy_protocol),
     )
-    health = settings.health
-    health_rules = HealthRules(
-        failures=health.failures if len(settings.upstreams) > 1 else 0,
-        failure_seconds=health.failure_seconds,
-        slow_start_seconds=health.slow_start_seconds,
-        ups=health.ups,
-        downs=health.downs,
-    )
+    health = health_rules(settings.health, len(settings.upstreams))
     return [
         Endpoint(
             parse_address(url),
             settings.weights.get(url, 1),
             rules,
-            health_rules,
+            health,
             context.limits,
-            _reporter(context.events, url),
+            reporter(context.events, url),
         )
         for url in settings.upstreams
     ]
@@ -330,27 +256,6 @@ def _endpoints(settings: ProxyConfig, context: BuildContext) -> list[Endpoint]:
 def _greeting(settings: ProxyConfig, forwarding: ForwardingFields) -> Callable[[Request, Facts], bytes] | None:
     kind = settings.send_proxy_protocol
     return None if kind == "off" else lambda request, facts: greeting_of(kind, forwarding, request, facts)
-
-
-def _reporter(events: EventLog, url: str) -> Callable[[str, str], None]:
-    def report(change: str, why: str) -> None:
-        tell = events.info if change == "up" else events.warning
-        tell(f"upstream {change}", upstream=url, why=why)
-
-    return report
-
-
-def _key_of(settings: ProxyConfig, forwarding: ForwardingFields) -> Callable[[Request, Facts], bytes]:
-    name = settings.hash_name.encode("ascii")
-    if settings.balance == "hash_address":
-        return lambda request, facts: forwarding.client_address(request, facts).encode()
-    if settings.balance == "hash_uri":
-        return lambda request, _facts: request.target
-    if settings.balance == "hash_header":
-        return lambda request, _facts: request.headers.get(name.lower()) or b""
-    if settings.balance == "hash_cookie":
-        return lambda request, _facts: cookie_value(request, name) or b""
-    return lambda _request, _facts: b""
 
 
 FEATURE = Feature(name="proxy", kind="handler", config_class=ProxyConfig, build=build, check=check)

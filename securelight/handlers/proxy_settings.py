@@ -53,6 +53,8 @@ class ProxyHealth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After a rest, the time until it gets its whole share again."""
     path: str = ""
     """What is asked for, again and again, to see whether it is well; empty for no such checks."""
+    connect: bool = False
+    """Without a path: see, again and again, whether it takes a connection."""
     host: str = ""
     """The Host field of checks; that of the server's address by default."""
     statuses: tuple[Annotated[int, msgspec.Meta(ge=200, le=599)], Annotated[int, msgspec.Meta(ge=200, le=599)]] = (

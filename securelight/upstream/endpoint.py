@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from securelight.model.limits import Limits
     from securelight.upstream.address import Address
     from securelight.upstream.exchange import UpstreamExchange
+    from securelight.upstream.health import CheckRules
     from securelight.upstream.stream import ByteStream
+
+CHECK_BODY_BYTES = 1 << 20
+"""As much of the answer to a check is read; a page that is longer is no page for checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,33 @@ class Endpoint:
                 if not secured:
                     plain.close()
         raise ConnectFailed(f"no connection within {rules.connect_seconds:g} s", late=True)
+
+    async def try_connection(self) -> None:
+        """See whether it takes one.
+
+        Errors: ConnectFailed.
+        """
+        (await self.open_stream()).close()
+
+    async def status_of(self, checks: CheckRules) -> int:
+        """The status of its answer to a check, which is read so far as a page for checks may be long.
+
+        Errors: UpstreamFault.
+        """
+        exchange, _reused = await self.acquire(fresh=True)
+        try:
+            host = (checks.host or self.address.authority).encode("ascii")
+            fields = ((b"host", host), (b"user-agent", b"securelight"), (b"accept", b"*/*"))
+            await exchange.send_head("GET", checks.path.encode("ascii"), fields, length=None, has_body=False)
+            head = await exchange.receive_head()
+            while head.status < 200:
+                head = await exchange.receive_head()
+            size = len(exchange.take())
+            while size < CHECK_BODY_BYTES and (data := await exchange.receive()):
+                size += len(data)
+            return head.status
+        finally:
+            self.release(exchange)
 
     def sweep(self) -> None:
         """Close connections that nobody needs."""

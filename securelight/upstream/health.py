@@ -37,6 +37,27 @@ class HealthRules:
     downs: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class CheckRules:
+    """Active checks.
+
+    Attributes:
+        path: what is asked for; empty for no questions.
+        host: the Host field; that of the address by default.
+        statuses: the first and last status that is good.
+        seconds: between two checks of one server.
+        timeout_seconds: for one check.
+        connect: without a path: it is well if it takes a connection.
+    """
+
+    path: str = ""
+    host: str = ""
+    statuses: tuple[int, int] = (200, 399)
+    seconds: float = 10.0
+    timeout_seconds: float = 5.0
+    connect: bool = False
+
+
 class Health:
     """Of one server.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
@@ -12,33 +11,31 @@ from securelight.upstream.faults import UpstreamFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from securelight.upstream.endpoint import Endpoint
+    from securelight.upstream.health import CheckRules, Health
 
 LEAST_SWEEP_SECONDS = 0.5
-CHECK_BODY_BYTES = 1 << 20
-"""As much of the answer to a check is read; a page that is longer is no page for checks."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRules:
-    """Active checks.
+class Served(Protocol):
+    """A server, as this sees it."""
 
-    Attributes:
-        path: what is asked for; empty for no checks.
-        host: the Host field; that of the address by default.
-        statuses: the first and last status that is good.
-        seconds: between two checks of one server.
-        timeout_seconds: for one check.
-    """
+    health: Health
 
-    path: str = ""
-    host: str = ""
-    statuses: tuple[int, int] = (200, 399)
-    seconds: float = 10.0
-    timeout_seconds: float = 5.0
+    @property
+    def name(self) -> str: ...  # noqa: D102 - for the report
+    @property
+    def load(self) -> int: ...  # noqa: D102 - requests under way or in its queue
+    def read_in(self, nursery: trio.Nursery | None) -> None: ...  # noqa: D102 - where shared connections are read
+    def sweep(self) -> None: ...  # noqa: D102 - close connections that nobody needs
+    def close(self) -> None: ...  # noqa: D102 - keep no connection from now on
+    async def status_of(self, checks: CheckRules) -> int: ...  # noqa: D102 - of the answer to a check, or UpstreamFault
+    async def try_connection(self) -> None: ...  # noqa: D102 - open one and close it, or ConnectFailed
 
 
-class UpstreamService:
+S = TypeVar("S", bound=Served)
+
+
+class UpstreamService(Generic[S]):
     """A service of the worker (pipeline.compile.Service).
 
     Args:
@@ -47,7 +44,7 @@ class UpstreamService:
         idle_seconds: after which idle connections are closed.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], checks: CheckRules, idle_seconds: float) -> None:
+    def __init__(self, endpoints: Sequence[S], checks: CheckRules, idle_seconds: float) -> None:
         self._endpoints = self.endpoints = endpoints
         self._checks = checks
         self._idle_seconds = idle_seconds
@@ -58,7 +55,7 @@ class UpstreamService:
             async with trio.open_nursery() as nursery:
                 for endpoint in self._endpoints:
                     endpoint.read_in(nursery)
-                if self._checks.path:
+                if self._checks.path or self._checks.connect:
                     for endpoint in self._endpoints:
                         nursery.start_soon(self._check, endpoint)
                 ready()
@@ -71,7 +68,7 @@ class UpstreamService:
                 endpoint.read_in(None)
                 endpoint.close()
 
-    async def _check(self, endpoint: Endpoint) -> None:
+    async def _check(self, endpoint: S) -> None:
         checks = self._checks
         while True:
             started = trio.current_time()
@@ -79,27 +76,14 @@ class UpstreamService:
             good = False
             with trio.move_on_after(checks.timeout_seconds):
                 try:
-                    status = await self._status_of(endpoint)
-                    good = checks.statuses[0] <= status <= checks.statuses[1]
-                    why = f"a check was answered with {status}"
+                    if checks.path:
+                        status = await endpoint.status_of(checks)
+                        good = checks.statuses[0] <= status <= checks.statuses[1]
+                        why = f"a check was answered with {status}"
+                    else:
+                        await endpoint.try_connection()
+                        good, why = True, "it takes connections"
                 except UpstreamFault as fault:
                     why = f"a check failed: {fault}"
             endpoint.health.checked(good=good, why=why)
             await trio.sleep_until(started + checks.seconds)
-
-    async def _status_of(self, endpoint: Endpoint) -> int:
-        checks = self._checks
-        exchange, _reused = await endpoint.acquire(fresh=True)
-        try:
-            host = (checks.host or endpoint.address.authority).encode("ascii")
-            fields = ((b"host", host), (b"user-agent", b"securelight"), (b"accept", b"*/*"))
-            await exchange.send_head("GET", checks.path.encode("ascii"), fields, length=None, has_body=False)
-            head = await exchange.receive_head()
-            while head.status < 200:
-                head = await exchange.receive_head()
-            size = len(exchange.take())
-            while size < CHECK_BODY_BYTES and (data := await exchange.receive()):
-                size += len(data)
-            return head.status
-        finally:
-            endpoint.release(exchange)

@@ -12,8 +12,8 @@ import trio
 
 from securelight.upstream.endpoint import Endpoint
 from securelight.upstream.faults import UpstreamBroken, UpstreamLate
-from securelight.upstream.health import HealthRules
-from securelight.upstream.service import CheckRules, UpstreamService
+from securelight.upstream.health import CheckRules, HealthRules
+from securelight.upstream.service import UpstreamService
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
