@@ -188,13 +188,15 @@ class Generation:
         pause = 0.0 if steady else min(0.1 * 2 ** self._deaths[one.number], RESTART_MOST_SECONDS)
         self._restarts.append((now + pause, one.number))
 
-    def replace(self, one: WorkerProcess, now: float) -> None:
-        """A worker drains by itself: its successor is due now."""
-        if not one.leaving:
-            one.leaving, one.ready = True, False
-            one.kill_at = now + self.drain_seconds
-            if not self.draining:
-                self._restarts.append((now, one.number))
+    def replace(self, one: WorkerProcess, now: float) -> bool:
+        """A worker drains by itself; whether its successor is due now, because it was not told to."""
+        if one.leaving:
+            return False
+        one.leaving, one.ready = True, False
+        one.kill_at = now + self.drain_seconds
+        if not self.draining:
+            self._restarts.append((now, one.number))
+        return not self.draining
 
     def restart_due(self, now: float, leave_supervisor: Callable[[], None]) -> list[WorkerProcess]:
         """Fork the successors whose time has come; returns them.

@@ -213,8 +213,8 @@ class Supervisor:
         if message.kind == "ready":
             self._ready(generation, one)
         elif message.kind == "leaving":
-            generation.replace(one, time.monotonic())
-            self._events.info("worker drains, starting another", worker=one.number, process=one.process_id)
+            if generation.replace(one, time.monotonic()):
+                self._events.info("worker drains, starting another", worker=one.number, process=one.process_id)
         elif message.kind == "closed":
             one.closed = True
         elif message.kind == "failed":

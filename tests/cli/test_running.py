@@ -104,4 +104,4 @@ def test_a_command_leaves_no_connection_behind(tmp_path: Path, certificates: Tes
             assert control.ask(tmp_path / "securelight.sock", "status")["ok"]
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(tmp_path / "securelight.sock"))
-        wait_until(lambda: len(descriptors(server.process.pid)) == before)
+        wait_until(lambda: len(descriptors(server.process.pid)) <= before)  # less, if one was open for a moment then
