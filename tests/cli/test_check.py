@@ -23,10 +23,9 @@ from securelight.features import FEATURES
 from securelight.filters.hsts import HstsConfig
 from securelight.handlers.static_file import StaticFileConfig
 from securelight.pki.local_certificates import ensure_local_certificates
-from securelight.stages.password_file import hash_password
 from tests.certificates import make_test_certificates
 from tests.client_certificates import DAY, ClientAuthority, write_revocations
-from tests.files.mmdb import place, write as write_database
+from tests.wire.conf_d import switch_on
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -419,101 +418,11 @@ class TestExamples:
         assert result.stdout == f"securelight.toml: good: 1 site for 3 hosts in {SHIPPED_FILES + 1} files\n"
 
     @pytest.fixture
-    def switched_on(self, shipped: Path) -> Path:
+    def switched_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The folder with every line in it that was switched off, and what those name made for them."""
-        for path in (shipped / "conf.d").glob("*.toml"):
-            path.write_text(re.sub(r"^#(?=\S)", "", path.read_text(), flags=re.MULTILINE))
-        pair = make_test_certificates(shipped / "shop", ["shop.example.test"])
-        (shipped / "shop/static").mkdir()
-        (shipped / "shop/shop").mkdir()
-        path = shipped / "conf.d/20-application.toml"
-        text = path.read_text().replace("/srv/shop", str(shipped / "shop"))
-        text = text.replace("shop.example.org", "shop.example.test")
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
-        self._private_site(shipped)
-        self._proxied_site(shipped)
-        self._php_site(shipped)
-        self._wsgi_site(shipped)
-        (shipped / "chat/chat").mkdir(parents=True)
-        self._site_of_files(shipped, "websocket.toml", "chat")
-        self._site_of_files(shipped, "compression.toml", "news")
-        self._site_of_files(shipped, "directory-listing.toml", "mirror")
-        self._site_of_files(shipped, "status.toml", "status")
-        self._site_of_files(shipped, "cache.toml", "magazine")
-        self._site_of_files(shipped, "rules.toml", "rules")
-        (shipped / "rules/sorry.html").write_text("<p>Sorry.</p>\n")
-        self._site_of_files(shipped, "logs.toml", "logged")
-        self._site_of_files(shipped, "bandwidth.toml", "downloads")
-        self._site_of_files(shipped, "headers.toml", "fields")
-        self._site_of_files(shipped, "access.toml", "club")
-        (shipped / "club/users.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
-        (shipped / "club/users.htpasswd").chmod(0o600)
-        (shipped / "club/link-secret").write_text("0123456789abcdef" * 4)
-        self._site_of_files(shipped, "forward-auth.toml", "team")
-        self._site_of_files(shipped, "geoip.toml", "world")
-        server = (shipped / "conf.d/00-server.toml").read_text()
-        database = write_database(shipped / "places.mmdb", {"192.0.2.0/24": place("DE")})
-        (shipped / "conf.d/00-server.toml").write_text(
-            re.sub(r"# databases = .*", f'databases = ["{database}"]', server)
-        )
-        self._site_of_files(shipped, "cgi.toml", "programs")
-        self._site_of_files(shipped, "uwsgi.toml", "flow")
-        self._site_of_files(shipped, "php-fpm.toml", "blog")
-        self._site_of_files(shipped, "authorizer.toml", "members")
-        self._site_of_files(shipped, "server-side-includes.toml", "village")
-        self._site_of_files(shipped, "webdav.toml", "files")
-        (shipped / "files.htpasswd").write_text(f"alice:{hash_password('secret', bcrypt=True)}\n")
-        (shipped / "files.htpasswd").chmod(0o600)
-        return shipped / "conf.d"
-
-    def _proxied_site(self, shipped: Path) -> None:
-        pair = make_test_certificates(shipped / "app", ["app.example.test"])
-        path = shipped / "conf.d/proxy.toml"
-        text = path.read_text().replace("app.example.org", "app.example.test")
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
-
-    def _php_site(self, shipped: Path) -> None:
-        pair = make_test_certificates(shipped / "php", ["php.example.test"])
-        path = shipped / "conf.d/fastcgi.toml"
-        text = path.read_text().replace("php.example.org", "php.example.test")
-        (shipped / "php/public").mkdir()
-        text = text.replace("/srv/php/public", str(shipped / "php/public"))
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
-
-    def _wsgi_site(self, shipped: Path) -> None:
-        pair = make_test_certificates(shipped / "orders", ["orders.example.test"])
-        (shipped / "orders/orders").mkdir()
-        path = shipped / "conf.d/wsgi.toml"
-        text = path.read_text().replace("orders.example.org", "orders.example.test")
-        text = text.replace("/srv/orders", str(shipped / "orders"))
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
-
-    def _site_of_files(self, shipped: Path, file: str, name: str) -> None:
-        """The example `file` of NAME.example.org in /srv/NAME."""
-        pair = make_test_certificates(shipped / f"{name}-keys", [f"{name}.example.test"])
-        (shipped / name).mkdir(exist_ok=True)
-        path = shipped / "conf.d" / file
-        text = path.read_text().replace(f"{name}.example.org", f"{name}.example.test")
-        text = text.replace(f"/srv/{name}", str(shipped / name))
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
-
-    def _private_site(self, shipped: Path) -> None:
-        pair = make_test_certificates(shipped / "private", ["private.example.test"])
-        authority = ClientAuthority(shipped / "private", not_after=datetime.now(UTC) + timedelta(days=100))
-        write_revocations(shipped / "private/clients.crl", authority.revoke())
-        path = shipped / "conf.d/client-certificates.toml"
-        text = path.read_text().replace("private.example.org", "private.example.test")
-        text = text.replace("/srv/private-ca/clients-ca.pem", str(authority.path))
-        text = text.replace("/srv/private-ca", str(shipped / "private")).replace(
-            "/srv/private", str(shipped / "examples")
-        )
-        text = re.sub(r"/etc/.*fullchain\.pem", str(pair.chain), text)
-        path.write_text(re.sub(r"/etc/.*privkey\.pem", str(pair.key), text))
+        folder = switch_on(tmp_path).folder
+        monkeypatch.chdir(folder)
+        return folder / "conf.d"
 
     def test_every_line_that_is_switched_off_is_good_when_it_is_switched_on(self, switched_on: Path) -> None:
         result = check("-c", str(switched_on))
