@@ -30,6 +30,7 @@ from securelight.config.faults import printable, quoted
 from securelight.config.load import load_leniently
 from securelight.features import FEATURES
 from securelight.model.errors import ConfigError
+from securelight.model.extras import install_command
 from securelight.model.limits import Limits
 from securelight.protocol.engine import native_available
 
@@ -105,7 +106,7 @@ def _server_faults(server: ServerConfig, place: Callable[..., str]) -> list[Conf
     if server.group and not _exists(grp.getgrnam, server.group):
         faults.append(ConfigError(place("group"), f"this machine has no group {quoted(server.group)}"))
     if server.engine == "native" and not native_available():
-        what = 'the native engine is not installed; run: pip install "securelight[fast]"'
+        what = f"the native engine is not installed; run: {install_command('fast')}"
         faults.append(ConfigError(place("engine"), what))
     if server.state_directory and not Path(server.state_directory).is_dir():
         faults.append(ConfigError(place("state_directory"), f"there is no folder {quoted(server.state_directory)}"))

@@ -21,6 +21,7 @@ from securelight.files.encoders import LEVELS, MODULES, SUFFIXES, encode, is_ava
 from securelight.files.mime_types import content_type
 from securelight.filters.compressible import DEFAULT_TYPES, is_compressible
 from securelight.model.errors import SecurelightError
+from securelight.model.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,7 +168,7 @@ def command(directory: Path, names: tuple[str, ...], minimum_bytes: int, jobs: i
     for coding in codings:
         if not is_available(coding):
             raise click.UsageError(
-                f"{coding.decode()} needs the package {MODULES[coding]}: pip install 'securelight[compression]'"
+                f"{coding.decode()} needs the package {MODULES[coding]}: {install_command('compression')}"
             )
     work = list(_jobs(directory, codings, minimum_bytes))
     made = saved = 0

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 import securelight
+from securelight.model.extras import install_command
 from securelight.protocol.engine import native_available
 from securelight.tls.policy import POLICIES
 
@@ -59,7 +60,7 @@ def _lines(known: dict[str, Any]) -> list[tuple[str, str]]:
     policies = ", ".join(f"{name} from {version} on" for name, version in known["tls"]["lowest_version"].items())
     post_quantum = "X25519MLKEM768" if known["tls"]["post_quantum"] else "no (OpenSSL 3.5 or newer has it)"
     engine = known["engine"]
-    advice = "" if engine == "native" else ' (slow; for the fast one: pip install "securelight[fast]")'
+    advice = "" if engine == "native" else f" (slow; for the fast one: {install_command('fast')})"
     rows = [
         ("Python", f"{known['python']} on {known['platform']}"),
         ("OpenSSL", known["openssl"].removeprefix("OpenSSL ")),

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from securelight.model.extras import install_command
+
 if TYPE_CHECKING:
     from securelight.config.schema import Config
 
@@ -46,7 +48,7 @@ def reloading(folders: Sequence[Path]) -> Iterator[None]:
     Errors: click.UsageError if watchfiles is not installed.
     """
     if importlib.util.find_spec("watchfiles") is None:
-        raise click.UsageError("--reload needs an extra: pip install 'securelight[reload]'")
+        raise click.UsageError(f"--reload needs an extra: {install_command('reload')}")
     sys.dont_write_bytecode = True  # a file that changes twice in a second would be believed to be the old one
     command = [sys.executable, "-m", "securelight.cli.watch_files", str(os.getpid()), *map(str, folders)]
     watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own interpreter, no shell

@@ -14,12 +14,13 @@ import trio
 
 from securelight.conformance.case import Failed, Skipped
 from securelight.conformance.tls_questions import name_of
+from securelight.model.extras import install_command
 
 if TYPE_CHECKING:
     from securelight.conformance.dial import Dial
     from securelight.conformance.wire import Wire
 
-MISSING = "tlslite-ng is not installed (pip install 'securelight[conformance]')"
+MISSING = f"tlslite-ng is not installed ({install_command('conformance')})"
 
 
 class _Buffers:

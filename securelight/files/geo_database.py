@@ -16,6 +16,8 @@ import stat
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from securelight.model.extras import install_command
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -24,7 +26,7 @@ MAXIMUM_BYTES: Final = 1 << 30
 """Of one database; the greatest that are sold have 150 MB."""
 REMEMBERED: Final = 4_096
 """Addresses whose answer is kept; then all are forgotten."""
-MISSING: Final = 'country, continent and asn need a library; run: pip install "securelight[geoip]"'
+MISSING: Final = f"country, continent and asn need a library; run: {install_command('geoip')}"
 
 
 class GeoFacts(NamedTuple):

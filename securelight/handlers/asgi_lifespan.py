@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from securelight.model.errors import SecurelightError
+from securelight.model.extras import install_command
 
 if TYPE_CHECKING:
     from securelight.pipeline.compile import EventLog
@@ -29,7 +30,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ASYNCIO_HINT = (
     'applications run on Trio here: for one that needs asyncio set event_loop = "asyncio" in its asgi table, after '
-    "pip install 'securelight[asyncio]'; or use anyio, as Starlette and FastAPI do, instead of asyncio"
+    f"{install_command('asyncio')}; or use anyio, as Starlette and FastAPI do, instead of asyncio"
 )
 _NO_ASYNCIO = ("no running event loop", "There is no current event loop")
 _FOREIGN_AWAIT = "library written for some other framework like asyncio"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from securelight.handlers.asgi_lifespan import LifespanService
+from securelight.model.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from securelight.handlers.asgi_lifespan import Application, Receive, Scope, Send
     from securelight.pipeline.compile import EventLog
 
-MISSING = "event_loop = \"asyncio\" needs an extra: pip install 'securelight[asyncio]'"
+MISSING = f'event_loop = "asyncio" needs an extra: {install_command("asyncio")}'
 
 
 def available() -> bool:

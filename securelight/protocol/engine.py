@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from securelight.model.errors import ConfigError
+from securelight.model.extras import install_command
 from securelight.model.limits import Limits
 from securelight.model.request import Peer
 from securelight.protocol.adapter import ProtocolAdapter
@@ -39,7 +40,7 @@ def choose(engine: str) -> Engines:
     """
     native = native_available()
     if engine == "native" and not native:
-        raise ConfigError("engine", 'the native engine is not installed; run: pip install "securelight[fast]"')
+        raise ConfigError("engine", f"the native engine is not installed; run: {install_command('fast')}")
     if engine == "pure" or not native:
         from securelight.protocol.h2_adapter import H2Adapter  # noqa: PLC0415 - only the chosen one
         from securelight.protocol.h11_adapter import H11Adapter  # noqa: PLC0415 - only the chosen one

@@ -9,6 +9,7 @@ import importlib.util
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from securelight.model.extras import install_command
 from securelight.stages.user_file import MAXIMUM_USER_CHARACTERS, read_private
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _MAXIMUM_MEMORY_KIB: Final = 1 << 20
 _MAXIMUM_ROUNDS: Final = 16
 """Of bcrypt, as a power of two: some seconds."""
-_MISSING: Final = 'passwords need two libraries; run: pip install "securelight[auth]"'
+_MISSING: Final = f"passwords need two libraries; run: {install_command('auth')}"
 
 
 class Users(NamedTuple):

@@ -44,7 +44,7 @@ def test_the_engine_is_the_one_that_auto_chooses() -> None:
 
 def test_without_the_fast_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("securelight.cli.version.native_available", lambda: False)
-    assert 'pip install "securelight[fast]"' in CliRunner().invoke(main, ["version"]).stdout
+    assert "-m pip install 'securelight[fast]'" in CliRunner().invoke(main, ["version"]).stdout
 
 
 def test_a_package_that_is_not_there_has_no_version() -> None:

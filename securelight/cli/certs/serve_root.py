@@ -21,6 +21,7 @@ import trio
 
 from securelight.cli.certs.serve_root_page import POLICY, page, pairs
 from securelight.model.errors import ConfigError
+from securelight.model.extras import install_command
 from securelight.pki.authority import CERTIFICATE_FILE
 from securelight.pki.trust_exports import mobile_config
 from securelight.pki.trust_facts import root_facts
@@ -159,7 +160,7 @@ def qr_code(text: str) -> str:
     try:
         import segno  # noqa: PLC0415 - optional
     except ImportError:
-        return '  For a QR code of this address: pip install "securelight[qr]"'
+        return f"  For a QR code of this address: {install_command('qr')}"
     drawn = io.StringIO()
     segno.make(text, error="m", micro=False).terminal(drawn, compact=True, border=2)
     # Its own colours: on a bright terminal the code would be inside out, which not every phone reads.

@@ -16,6 +16,7 @@ from securelight.lab.case import Verdict
 from securelight.lab.catalogue import CASES
 from securelight.lab.check.runner import write_client_files
 from securelight.lab.lab import Lab, LabError
+from securelight.model.extras import install_command
 
 
 def run_lab(address: str, port: int, directory: Path | None) -> None:
@@ -80,5 +81,5 @@ def greeting(lab: Lab, directory: Path) -> list[str]:
     ]
     needed = [case for case in missing if "pip install" in case.not_offered]
     if needed:
-        lines += [f"  {len(needed)} more with tlslite-ng: pip install 'securelight[lab]'", ""]
+        lines += [f"  {len(needed)} more with tlslite-ng: {install_command('lab')}", ""]
     return [*lines, click.style("  Ctrl-C ends it.", dim=True)]

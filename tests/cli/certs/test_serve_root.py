@@ -127,7 +127,7 @@ def test_the_page_links_to_files_that_exist_and_runs_nothing(server: Running) ->
 
     class Reader(HTMLParser):
         links: list[str] = []  # noqa: RUF012 - of one reader
-        tags: set[str] = set()  # noqa: RUF012
+        tags: set[str] = set()  # noqa: RUF012 - of one reader
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             self.tags.add(tag)
@@ -293,7 +293,7 @@ def test_the_code_says_the_address() -> None:
 
 def test_without_the_package_it_says_how_to_get_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
-    assert 'pip install "securelight[qr]"' in qr_code("http://a/")
+    assert "-m pip install 'securelight[qr]'" in qr_code("http://a/")
 
 
 def test_addresses_are_those_that_others_reach(root: Root) -> None:
