@@ -123,7 +123,7 @@ def _confine(confinement: Confinement, task: WorkerTask) -> None:
     if why_not and mode != "off":
         event_log("worker").info("workers are not confined to what they serve", why=why_not)
     if os.geteuid() == 0:
-        event_log("worker").warning("workers run as root", cure="name who they become in server.user")
+        event_log("worker").warning("workers run as root", cure="start it as another user, or name who they become in server.user")
 
 
 def _access_log(logs: LogOutputs) -> AccessLog:
