@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from securelight.files.safe_path import DocumentRoot
-from securelight.handlers.cgi_call import Application, CgiConnection
+from securelight.handlers.cgi_back_end import CgiConnection, alone
+from securelight.handlers.cgi_call import Application
 from securelight.handlers.cgi_process import CgiProcess, CgiPrograms, CgiRules
 from securelight.handlers.cgi_route import gateway
 from securelight.handlers.proxy_settings import Count, ProxyTimeouts, Seconds
@@ -206,8 +207,9 @@ def build(settings: CgiConfig, context: BuildContext) -> Handler:
         finder = ProgramFinder(root, tuple(settings.interpreters), settings.index, context.route_path)
     else:
         finder = OneProgram((context.base / settings.program).absolute(), context.route_path)
+    name = settings.root or settings.program
     application = Application(
-        settings.root or settings.program,
+        name,
         ProxyTimeouts(
             first_byte_seconds=limits.first_byte_seconds,
             idle_seconds=limits.idle_seconds,
@@ -219,7 +221,7 @@ def build(settings: CgiConfig, context: BuildContext) -> Handler:
         unknown_length=settings.bodies_without_length == "stream",
         spool=SpoolRoom(settings.spool, context.base) if settings.spool.when != "never" else None,
     )
-    return gateway(application, pool, finder, settings.variables)
+    return gateway(application, alone(name, pool, context.events), finder, settings.variables)
 
 
 FEATURE = Feature(name="cgi", kind="handler", config_class=CgiConfig, build=build, check=check)

@@ -4,7 +4,9 @@ Nothing is held but what one read gave. An answer that breaks off behind us brea
 first byte is out it becomes 502 or 504. A body whose length was not announced is gathered first, up to one
 buffer, since CONTENT_LENGTH must be told; 411 for more, unless it is to be spooled.
 
-A request without a body is sent again, once, where a kept connection turned out to be dead and doing it twice is safe.
+A request is asked of another application, or again, where there was no connection, or where the application has said
+that it did not look at it; and where a kept connection turned out to be dead and doing it twice is safe. Never once
+something of its body was taken from the client, and only as often as the route's budget allows.
 
 A local redirect starts the request again with the path that it names (RFC 3875, section 6.2.2), which is bounded as
 every rewrite is. A file that the answer names is sent by handlers/sendfile.
@@ -15,11 +17,12 @@ from __future__ import annotations
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from securelight.handlers.both_ways import answer_while_uploading, pass_body
+from securelight.handlers.cgi_back_end import receive_head
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.headers import Headers
@@ -27,36 +30,26 @@ from securelight.model.request import Request
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.model.uri import parse_target
 from securelight.pipeline.stage import RESPONDED, Responded, Rewritten
-from securelight.upstream.cgi_response import CgiHead, split_head
 from securelight.upstream.faults import ConnectFailed, PoolFull, UpstreamBroken, UpstreamFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from securelight.handlers.cgi_back_end import BackEnd, CgiConnection
     from securelight.handlers.proxy_settings import ProxyTimeouts
     from securelight.handlers.sendfile import Sendfile
+    from securelight.handlers.upstream_group import UpstreamGroup
     from securelight.model.limits import Limits
     from securelight.pipeline.compile import EventLog
     from securelight.pipeline.exchange import Exchange
+    from securelight.upstream.cgi_response import CgiHead
     from securelight.upstream.cgi_variables import Variable
-    from securelight.upstream.pool import Pool
     from securelight.upstream.spool import Spool, SpoolRoom
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
+"""Between attempts to reach applications none of which takes connections."""
 _OF_THE_BODY = frozenset({b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect"})
-
-
-class CgiConnection(Protocol):
-    """A connection to an application. Every method raises UpstreamBroken where that is gone or breaks its protocol."""
-
-    async def begin(self, variables: Sequence[Variable]) -> None: ...  # noqa: D102 - the head of a request
-    async def send(self, data: bytes) -> None: ...  # noqa: D102 - more of its body, not empty
-    async def finish(self) -> None: ...  # noqa: D102 - the body is whole
-    async def receive(self) -> bytes: ...  # noqa: D102 - more of the answer; b"" at its proper end
-    @property
-    def reusable(self) -> bool: ...  # noqa: D102 - another request may follow
-    def is_quiet(self) -> bool: ...  # noqa: D102 - see upstream.pool
-    def close(self) -> None: ...  # noqa: D102 - at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +117,26 @@ class CgiCall:
         self._timeouts = application.timeouts
         self._scope = trio.CancelScope()
         self._total_deadline = 0.0
+        self._group: UpstreamGroup[BackEnd]
+        self._back_end: BackEnd | None = None
+        self._waiting = False
         self._begun = False
+        self._body_taken = False
         self._upload_over = True
 
-    async def run(self, pool: Pool[CgiConnection]) -> Response | Rewritten | Responded:
-        """Answer it over a connection of `pool`.
+    async def run(self, group: UpstreamGroup[BackEnd]) -> Response | Rewritten | Responded:
+        """Answer it by one of `group`.
 
         Errors: Refusal, ClientDisconnected, BodyAborted.
         """
-        name = self._application.name
-        self._total_deadline = self._scope.deadline = trio.current_time() + self._timeouts.total_seconds
+        self._group = group
+        self._total_deadline = trio.current_time() + self._timeouts.total_seconds
         head: CgiHead | None = None
+        self._patient()
         with self._scope:
-            try:
-                head = await self._ask(pool)
-            except PoolFull as fault:
-                raise Refusal(503, "The application is busy.", f"{name}: {fault}", ((b"retry-after", b"1"),)) from fault
-            except ConnectFailed as fault:
-                raise self._broken(str(fault), 504 if fault.late else 502) from fault
-            except UpstreamFault as fault:
-                raise self._broken(str(fault)) from fault
+            head = await self._ask(group)
         if self._scope.cancelled_caught:
-            raise self._broken("no answer in time", 504)
+            raise self._broken("no answer in time", 504, blamed=self._waiting)
         return RESPONDED if head is None else await self._instead(head)
 
     async def _instead(self, head: CgiHead) -> Response | Rewritten:
@@ -156,41 +147,101 @@ class CgiCall:
         assert sendfile is not None
         return await self._exchange.in_thread(lambda: sendfile.answer(request, head.status, head.fields))
 
-    def _broken(self, detail: str, status: int = 502) -> Exception:
+    def _broken(self, detail: str, status: int = 502, *, blamed: bool = False) -> Exception:
+        """What the client is told; the log too, and health if the application is `blamed`."""
         name = self._application.name
-        self._application.events.warning("upstream failed", upstream=name, why=detail)
+        if self._back_end is not None:
+            name = self._back_end.name
+            self._group.report(self._back_end, detail)
+            if blamed:
+                self._back_end.health.failed(detail)
         if self._begun:
             return BodyAborted(f"{name}: {detail}")
         public = "The application did not answer in time." if status == 504 else "The application can't be reached."
         return Refusal(status, public, f"{name}: {detail}")
 
-    async def _ask(self, pool: Pool[CgiConnection]) -> CgiHead | None:
-        """None once the client has its answer, else the head that names another one."""
-        connection, reused = await pool.acquire()
-        try:
-            return await self._ask_one(pool, connection)
-        except UpstreamBroken as fault:
-            again = reused and not self._begun and not self._request.has_body
-            if not again or not (fault.unprocessed or (fault.unread and self._request.method in _SAFE)):
-                raise
-            connection, _reused = await pool.acquire(fresh=True)
-            return await self._ask_one(pool, connection)
+    # How long it may take. Only what it can be blamed for counts against its health.
 
-    async def _ask_one(self, pool: Pool[CgiConnection], connection: CgiConnection) -> CgiHead | None:
+    def _patient(self) -> None:
+        """Whatever happens next, it may take all of the time."""
+        self._waiting = False
+        self._scope.deadline = self._total_deadline
+
+    def _wait_for(self, seconds: float) -> None:
+        """The application is to do something within so many seconds. While an upload goes on it may wait for that."""
+        self._waiting = self._upload_over
+        self._scope.deadline = min(self._total_deadline, trio.current_time() + seconds)
+
+    # Which application, and how often.
+
+    async def _ask(self, group: UpstreamGroup[BackEnd]) -> CgiHead | None:
+        """None once the client has its answer, else the head that names another one."""
+        group.budget.earn()
+        tried: list[BackEnd] = []
+        pause = FIRST_PAUSE_SECONDS
+        give_up_at = trio.current_time() + group.try_seconds
+        retries = 0
+        fresh = False
+        while True:
+            back_end = self._back_end = group.choose(self._request, self._exchange.facts, tried)
+            self._patient()
+            try:
+                connection, reused = await back_end.pool.acquire(fresh=fresh)
+            except PoolFull as fault:
+                tried.append(back_end)
+                if len(tried) < group.size:
+                    continue
+                raise Refusal(
+                    503, "The application is busy.", f"{back_end.name}: {fault}", ((b"retry-after", b"1"),)
+                ) from fault
+            except ConnectFailed as fault:  # nothing was sent: whatever was asked for may be asked again
+                tried.append(back_end)
+                if len(tried) >= group.size and trio.current_time() + pause > give_up_at:
+                    raise self._broken(str(fault), 504 if fault.late else 502, blamed=True) from fault
+                group.failed(back_end, str(fault))
+                if len(tried) < group.size:
+                    continue
+                tried.clear()
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            try:
+                head = await self._ask_one(back_end, connection)
+            except UpstreamBroken as fault:
+                if not self._may_retry(fault, reused=reused) or retries >= group.retries or not group.budget.spend():
+                    raise self._broken(str(fault), blamed=not reused and not fault.unprocessed) from fault
+                retries += 1
+                fresh = True
+                if not reused:
+                    tried.append(back_end)
+                    if len(tried) >= group.size:
+                        tried.clear()
+                continue
+            back_end.health.worked()
+            return head
+
+    def _may_retry(self, fault: UpstreamBroken, *, reused: bool) -> bool:
+        if self._begun or self._body_taken:
+            return False
+        return fault.unprocessed or (reused and fault.unread and self._request.method in _SAFE)
+
+    async def _ask_one(self, back_end: BackEnd, connection: CgiConnection) -> CgiHead | None:
         request = self._request
         try:
-            self._scope.deadline = self._within(self._timeouts.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
             await connection.begin(self._variables)
             if self._taken:
                 await connection.send(self._taken)
-            self._scope.deadline = self._total_deadline
+            self._patient()
             if request.has_body and (request.content_length or self._application.unknown_length or self._spool):
                 self._upload_over = False
-                return await answer_while_uploading(lambda: self._upload(connection), lambda: self._answer(connection))
+                return await answer_while_uploading(
+                    lambda: self._upload(connection), lambda: self._answer(back_end, connection)
+                )
             await connection.finish()
-            return await self._answer(connection)
+            return await self._answer(back_end, connection)
         finally:
-            pool.release(connection, reusable=connection.reusable)
+            back_end.pool.release(connection, reusable=connection.reusable)
 
     async def _upload(self, connection: CgiConnection) -> None:
         try:
@@ -198,6 +249,7 @@ class CgiCall:
                 await self._pass_spooled(self._spool, connection)
             else:
                 length = self._request.content_length
+                self._body_taken = True
                 await pass_body(
                     self._exchange, length, connection.send, self._timeouts.idle_seconds, self._takes_no_more
                 )
@@ -205,7 +257,7 @@ class CgiCall:
         finally:
             self._upload_over = True
             if not self._begun:
-                self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
+                self._wait_for(self._timeouts.first_byte_seconds)
 
     async def _pass_spooled(self, spool: Spool, connection: CgiConnection) -> None:
         async with aclosing(spool.pieces()) as pieces:
@@ -218,29 +270,17 @@ class CgiCall:
     def _takes_no_more(self) -> Exception:
         return self._broken("it takes no more of the request body", 504)
 
-    def _within(self, seconds: float) -> float:
-        return min(self._total_deadline, trio.current_time() + seconds)
-
-    async def _head(self, connection: CgiConnection) -> tuple[CgiHead, bytes]:
-        if self._upload_over:
-            self._scope.deadline = self._within(self._timeouts.first_byte_seconds)
-        buffer = bytearray()
-        try:
-            while (split := split_head(buffer, self._application.limits)) is None:
-                data = await connection.receive()
-                if not data:
-                    raise UpstreamBroken("the answer ended before its head did")
-                buffer += data
-        except ValueError as error:
-            raise UpstreamBroken(f"the head of the answer: {error}") from error
-        return split
-
-    async def _answer(self, connection: CgiConnection) -> CgiHead | None:
+    async def _answer(self, back_end: BackEnd, connection: CgiConnection) -> CgiHead | None:
         exchange, request = self._exchange, self._request
-        head, data = await self._head(connection)
+        if self._upload_over:
+            self._wait_for(self._timeouts.first_byte_seconds)
+        head, data = await receive_head(connection, self._application.limits)
+        self._patient()
+        if not head.redirect:
+            self._group.answered(back_end, head.status, request, head.fields)
         sendfile = self._application.sendfile
         if head.redirect or (sendfile is not None and sendfile.names_a_file(head.fields)):
-            self._scope.deadline = self._within(self._timeouts.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
             await self._drop_body(connection, len(data))
             return head
         fields = tuple(head.fields)
@@ -259,15 +299,15 @@ class CgiCall:
                 if left < 0:
                     raise UpstreamBroken("the answer is longer than announced")
             if data:
-                self._scope.deadline = self._total_deadline
+                self._patient()
                 await exchange.send(data)
-            self._scope.deadline = self._within(self._timeouts.idle_seconds)
+            self._wait_for(self._timeouts.idle_seconds)
             data = await connection.receive()
             if not data:
                 break
         if left:
             raise UpstreamBroken("the answer is shorter than announced")
-        self._scope.deadline = self._total_deadline
+        self._patient()
         await exchange.end()
         return None
 

@@ -1,26 +1,30 @@
-"""What FastCGI and its kin have in common: checks of settings, the way to the application, idle connections."""
+"""What FastCGI and its kin have in common: the script of a path, the way to the application, checks of it."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Protocol
 
-import trio
-
 from securelight.files.safe_path import DocumentRoot
-from securelight.handlers.cgi_call import Application, CgiCall, CgiConnection, body_length
+from securelight.handlers.cgi_call import Application, CgiCall, body_length
 from securelight.model.errors import Refusal
+from securelight.model.headers import Headers
+from securelight.model.request import Facts, Peer, Request
+from securelight.model.uri import parse_target
 from securelight.pipeline.stage import Deferred
 from securelight.upstream.cgi_variables import Script, find_script, variables_of
-from securelight.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from securelight.model.request import Facts, Request
+    from securelight.handlers.cgi_back_end import BackEnd
+    from securelight.handlers.upstream_group import UpstreamGroup
     from securelight.model.response import Response
+    from securelight.pipeline.compile import InThread
     from securelight.pipeline.exchange import Exchange
     from securelight.pipeline.stage import Handler, Responded, Rewritten
+    from securelight.upstream.cgi_variables import Variable
+    from securelight.upstream.health import CheckRules
 
 
 class ScriptFinder:
@@ -71,7 +75,7 @@ class Finder(Protocol):
 
 
 def gateway(
-    application: Application, pool: Pool[CgiConnection], finder: Finder, variables: Mapping[str, str]
+    application: Application, group: UpstreamGroup[BackEnd], finder: Finder, variables: Mapping[str, str]
 ) -> Handler:
     """The handler: finds the script, describes the request to it, and passes both bodies on."""
     root = b"" if finder.root is None else finder.root.path
@@ -87,13 +91,13 @@ def gateway(
             spool = await room.collect(exchange, request.content_length)
             with closing(spool):
                 described = variables_of(request, exchange.facts, script, root, spool.length, variables)
-                return await CgiCall(application, exchange, request, described, b"", spool).run(pool)
+                return await CgiCall(application, exchange, request, described, b"", spool).run(group)
         if application.unknown_length:
             length, taken = request.content_length, b""
         else:
             length, taken = await body_length(exchange, request, limits)
         described = variables_of(request, exchange.facts, script, root, length, variables)
-        return await CgiCall(application, exchange, request, described, taken).run(pool)
+        return await CgiCall(application, exchange, request, described, taken).run(group)
 
     def handle(request: Request, _facts: Facts) -> Deferred:
         if request.method in ("TRACE", "CONNECT"):
@@ -103,19 +107,38 @@ def gateway(
     return handle
 
 
-class IdleConnections:
-    """A service of the worker (pipeline.compile.Service) that closes connections nobody needs."""
+def question_of(
+    finder: Finder, variables: Mapping[str, str], route_path: str, in_thread: InThread
+) -> Callable[[CheckRules], Awaitable[Sequence[Variable]]]:
+    """What is asked of an application to see whether it is well: a GET, from this machine.
 
-    def __init__(self, pool: Pool[CgiConnection], idle_seconds: float) -> None:
-        self._pool = pool
-        self._idle_seconds = idle_seconds
+    A path outside of the route, or one that names no script, is asked for all the same: php-fpm answers its `ping.path`
+    without one.
+    """
+    root = b"" if finder.root is None else finder.root.path
+    prefix = route_path.rstrip("/") + "/"
 
-    async def run(self, ready: Callable[[], None]) -> None:
-        """Run until cancelled."""
-        ready()
-        try:
-            while True:
-                await trio.sleep(max(0.5, self._idle_seconds / 2))
-                self._pool.sweep()
-        finally:
-            self._pool.close()
+    def look(path: str) -> Script:
+        if f"{path}/".startswith(prefix):
+            with suppress(Refusal):
+                return finder.find(path)
+        return Script(path, root and root + path.encode("utf-8", "surrogateescape"), "")
+
+    async def ask(checks: CheckRules) -> Sequence[Variable]:
+        wanted = checks.path.encode("ascii")
+        target = parse_target(wanted)
+        host = checks.host or "localhost"
+        request = Request(
+            "GET",
+            target.path,
+            Headers([(b"user-agent", b"securelight"), (b"accept", b"*/*")]),
+            peer=Peer("127.0.0.1", 0),
+            authority=host,
+            host=host.partition(":")[0] if host[0] != "[" else host,
+            target=wanted,
+            query=target.query,
+        )
+        script = await in_thread(lambda: look(target.path))
+        return variables_of(request, Facts("127.0.0.1"), script, root, None, variables)
+
+    return ask

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OneRequestConnection:
-    """One connection. Implements handlers.cgi_call.CgiConnection.
+    """One connection. Implements handlers.cgi_back_end.CgiConnection.
 
     Args:
         stream: connected.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from securelight.files.safe_path import DocumentRoot
-from securelight.handlers.cgi_route import ScriptFinder, gateway
-from securelight.handlers.cgi_settings import UpstreamConfig, back_end, common_faults
+from securelight.handlers.cgi_route import ScriptFinder
+from securelight.handlers.cgi_settings import UpstreamConfig, common_faults, handler_of
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.upstream.fastcgi_connection import FastCgiConnection
@@ -69,8 +69,7 @@ def build(settings: FastcgiConfig, context: BuildContext) -> Handler:
     if settings.root:
         root = DocumentRoot((context.base / settings.root).resolve(), follow_symlinks=settings.follow_symlinks)
     finder = ScriptFinder(root, settings.split, settings.index, settings.fallback, context.route_path)
-    application, pool = back_end(settings, FastCgiConnection, context)
-    return gateway(application, pool, finder, settings.variables)
+    return handler_of(settings, FastCgiConnection, finder, context)
 
 
 FEATURE = Feature(name="fastcgi", kind="handler", config_class=FastcgiConfig, build=build, check=check)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from securelight.handlers.cgi_route import ScriptFinder, gateway
-from securelight.handlers.cgi_settings import UpstreamConfig, back_end, common_faults
+from securelight.handlers.cgi_route import ScriptFinder
+from securelight.handlers.cgi_settings import UpstreamConfig, common_faults, handler_of
 from securelight.handlers.cgi_stream import OneRequestConnection
 from securelight.model.errors import ConfigError
 from securelight.pipeline.compile import BuildContext, Feature
@@ -39,8 +39,8 @@ def build(settings: ScgiConfig, context: BuildContext) -> Handler:
     faults = check(settings, context.base)
     if faults:
         raise ConfigError(context.where, "; ".join(faults))
-    application, pool = back_end(settings, lambda stream, _log: OneRequestConnection(stream, request_head), context)
-    return gateway(application, pool, ScriptFinder(None, (), "", "", context.route_path), settings.variables)
+    finder = ScriptFinder(None, (), "", "", context.route_path)
+    return handler_of(settings, lambda stream, _log: OneRequestConnection(stream, request_head), finder, context)
 
 
 def request_head(variables: Sequence[Variable]) -> bytes:

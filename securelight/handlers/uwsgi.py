@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from securelight.handlers.cgi_route import ScriptFinder, gateway
-from securelight.handlers.cgi_settings import UpstreamConfig, back_end, common_faults
+from securelight.handlers.cgi_route import ScriptFinder
+from securelight.handlers.cgi_settings import UpstreamConfig, common_faults, handler_of
 from securelight.handlers.cgi_stream import OneRequestConnection
 from securelight.model.errors import ConfigError, Refusal
 from securelight.pipeline.compile import BuildContext, Feature
@@ -58,10 +58,8 @@ def build(settings: UwsgiConfig, context: BuildContext) -> Handler:
     def head(variables: Sequence[Variable]) -> bytes:
         return request_head(variables, settings.modifier1)
 
-    application, pool = back_end(
-        settings, lambda stream, _log: OneRequestConnection(stream, head, StatusLine()), context
-    )
-    return gateway(application, pool, ScriptFinder(None, (), "", "", context.route_path), settings.variables)
+    finder = ScriptFinder(None, (), "", "", context.route_path)
+    return handler_of(settings, lambda stream, _log: OneRequestConnection(stream, head, StatusLine()), finder, context)
 
 
 def request_head(variables: Sequence[Variable], modifier1: int = 0) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FastCgiConnection:
-    """One connection. Implements handlers.cgi_call.CgiConnection.
+    """One connection. Implements handlers.cgi_back_end.CgiConnection.
 
     Args:
         stream: connected.
