@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families as prometheus_families
 
-from securelight.handlers.metrics import MetricsConfig, build, check, exposition
+from securelight.handlers.metrics import MISSING, MetricsConfig, build, check
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.headers import Headers
 from securelight.model.request import Facts, Peer, Request
 from securelight.model.response import Response
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.pipeline.stage import Handler
-from securelight.pipeline.status_report import ServerStatus
 from tests.handlers.status_boards import make_board
 from tests.helpers import make_context
 
 
-def read(text: str) -> dict[tuple[str, str], float]:
-    """(name, value of the first label) -> value, as the official client reads it."""
+def read(text: str, content_type: str = "text/plain") -> dict[tuple[str, str], float]:
+    """(name, value of the last label) -> value, as the official client reads it."""
+    parse = openmetrics_families if content_type.startswith("application/openmetrics-text") else prometheus_families
     return {
-        (sample.name, next(iter(sample.labels.values()), "")): sample.value
-        for family in text_string_to_metric_families(text)
+        (sample.name, next(reversed(sample.labels.values()), "")): sample.value
+        for family in parse(text)
         for sample in family.samples
     }
 
@@ -40,8 +43,53 @@ def make_handler(board: Scoreboard, settings: MetricsConfig | None = None) -> Ha
     return build(settings or MetricsConfig(), context)
 
 
+def exposition(board: Scoreboard, accept: bytes = b"*/*") -> tuple[str, str]:
+    """What a client on this machine gets, and its type."""
+    answer = make_handler(board)(*request_from("127.0.0.1", {b"accept": accept}))
+    assert isinstance(answer, Response)
+    assert isinstance(answer.body, bytes)
+    return answer.body.decode(), dict(answer.fields)[b"content-type"].decode()
+
+
+PROMETHEUS = (
+    b"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    b"application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    b"text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+"""What Prometheus itself asks for."""
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (b"Application/OpenMetrics-Text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (b"application/openmetrics-text; version=0.0.1", "text/plain; version=0.0.4; charset=utf-8"),
+        (b"application/openmetrics-text; version=x\r", "text/plain; version=0.0.4; charset=utf-8"),
+        (b"text/html, */*", "text/plain; version=0.0.4; charset=utf-8"),
+        (b"", "text/plain; version=0.0.4; charset=utf-8"),
+        (b",;,=;,", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_openmetrics_is_for_who_asks_for_it(accept: bytes, expected: str) -> None:
+    board = make_board()
+    text, content_type = exposition(board, accept)
+    assert content_type == expected
+    assert text.endswith("# EOF\n") == content_type.startswith("application/")
+    assert read(text, content_type) == read(exposition(board)[0])
+
+
+def test_a_server_without_metrics_needs_no_package_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, securelight.features, securelight.server.worker; print('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert check(MetricsConfig(), Path()) == [MISSING]
+    with pytest.raises(ConfigError, match=r"securelight\[metrics\]"):
+        make_handler(Scoreboard(1))
+
+
 def test_all_workers_are_added_up_and_those_that_have_ended_too() -> None:
-    values = read(exposition(ServerStatus(make_board())))
+    values = read(exposition(make_board())[0])
     assert values["securelight_requests_total", "200"] == 310
     assert values["securelight_requests_total", "404"] == 10
     assert values["securelight_requests_total", "500"] == 1
@@ -57,7 +105,7 @@ def test_all_workers_are_added_up_and_those_that_have_ended_too() -> None:
 
 
 def test_labels_are_escaped_and_durations_are_a_histogram() -> None:
-    text = exposition(ServerStatus(make_board()))
+    text = exposition(make_board())[0]
     values = read(text)
     assert values["securelight_info", "1.2<3"] == 1
     assert ("securelight_certificate_not_after_seconds", '/etc/a"b.pem') in values
@@ -70,7 +118,7 @@ def test_labels_are_escaped_and_durations_are_a_histogram() -> None:
 
 
 def test_a_server_that_has_just_started_has_metrics_too() -> None:
-    assert read(exposition(ServerStatus(Scoreboard(1))))["securelight_request_seconds_count", ""] == 0
+    assert read(exposition(Scoreboard(1))[0])["securelight_request_seconds_count", ""] == 0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
@@ -111,7 +159,7 @@ def test_they_are_only_read() -> None:
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     dashboard = (Path(__file__).parents[2] / "examples" / "grafana-dashboard.json").read_text()
-    there = {name for name, _ in read(exposition(ServerStatus(make_board())))}
+    there = {name for name, _ in read(exposition(make_board())[0])}
     asked = set(re.findall(r"securelight_\w+", dashboard))
     assert len(asked) > 10
     assert asked - there == set()

@@ -100,6 +100,10 @@ def test_prometheus_can_read_the_metrics(client: Client) -> None:
     answer = client.request("GET", "/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert read(answer.body.decode())["securelight_workers", ""] >= 1
+    answer = client.request("GET", "/metrics", {"accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    found = read(answer.body.decode(), answer.headers["content-type"])
+    assert found["securelight_workers", ""] >= 1
 
 
 def test_the_page_its_style_and_the_health(client: Client) -> None:
