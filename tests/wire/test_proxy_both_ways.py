@@ -7,12 +7,14 @@ and nothing of one answer may turn up in another.
 
 from __future__ import annotations
 
+import gzip
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from tests.wire.clients import Http1
+from tests.wire.raw_http2 import RawHttp2, window_update
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, serving, write_config
 
@@ -27,6 +29,8 @@ OK = "HTTP/1.1 200 OK\r\n"
 SECRET = "the body of somebody else"
 SECOND = f"{OK}Content-Length: {len(SECRET)}\r\n\r\n{SECRET}"
 LENGTH = "Content-Length: 2\r\n"
+TEXT = "Content-Type: text/plain\r\n"
+LINES = "".join(f"line {number} of a long text\n" for number in range(20_000))
 CHUNKED = f"{OK}Transfer-Encoding: chunked\r\n"
 
 ANSWERS = {
@@ -95,6 +99,10 @@ ANSWERS = {
     "half-a-body": f"{OK}Content-Length: 20\r\n\r\nhalf",
     "until-the-end": f"{OK}\r\nuntil the end",
     "nothing-at-all": "",
+    "text": f"{OK}{TEXT}Content-Length: 200000\r\n\r\n{LINES[:200_000]}",
+    "long-text": f"{OK}{TEXT}Content-Length: 400000\r\n\r\n{LINES[:400_000]}",
+    "short-text": f"{OK}{TEXT}Content-Length: 200000\r\n\r\n{LINES[:150_000]}",
+    "text-and-more": f"{OK}{TEXT}Content-Length: 200000\r\n\r\n{LINES[:200_000]}{SECOND}",
     "ntlm": f"HTTP/1.1 401 Who\r\n{LENGTH}WWW-Authenticate: NTLM x\r\n\r\nno",
 }
 """What the server sends, all at once or in pieces, before it closes the connection."""
@@ -102,6 +110,7 @@ SITE = "".join(
     f"""
 [[site.route]]
 path = "{path}"
+compress = {{{{}}}}
 [site.route.proxy]
 upstreams = ["{{url}}"]
 retries = 0
@@ -141,7 +150,10 @@ def said(answer: Answer) -> Said:
     if answer.reset is not None:  # how much arrives of what breaks off is up to the network
         return Said(0, [], b"", {}, [], broken=True)
     fields = sorted(item for item in answer.headers.items() if item[0] != "date")
-    return Said(answer.status, fields, answer.body, answer.trailers, answer.interim, broken=False)
+    body = answer.body
+    if answer.headers.get("content-encoding") == "gzip":  # the same text may be packed in several ways
+        body = gzip.decompress(body)
+    return Said(answer.status, fields, body, answer.trailers, answer.interim, broken=False)
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +173,9 @@ def server(
         yield process
 
 
-def ask(dial: Dial, protocol: str, path: str) -> Said:
+def ask(dial: Dial, protocol: str, path: str, coding: str) -> Said:
     client: Client = dial.h1() if protocol == "h1" else dial.h2()
-    answer = said(client.request("GET", path))
+    answer = said(client.request("GET", path, {"accept-encoding": coding}))
     client.close()
     return answer
 
@@ -172,14 +184,14 @@ def ask(dial: Dial, protocol: str, path: str) -> Said:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_ways_cannot_be_told_apart(dial: Dial, relay: RawUpstream, name: str, protocol: str) -> None:
     other = dial.h1()
-    for pieces in (0, 0, 1, 5):
+    for pieces, coding in ((0, "gzip"), (0, "identity"), (5, "gzip")):
         assert other.request("GET", f"/short/warm?{pieces}").body == str(pieces).encode()
         waiting = relay.requests[-1].connection
 
-        short = ask(dial, protocol, f"/short/{name}?{pieces}")
+        short = ask(dial, protocol, f"/short/{name}?{pieces}", coding)
 
         assert relay.requests[-1].connection == waiting
-        assert short == ask(dial, protocol, f"/long/{name}?{pieces}")
+        assert short == ask(dial, protocol, f"/long/{name}?{pieces}", coding)
         assert SECRET.encode() not in short.body
     assert isinstance(other, Http1)
     assert other.request("GET", "/short/warm?last").body == b"last"
@@ -229,3 +241,25 @@ def test_the_log_says_the_same_of_both_ways(dial: Dial, server: ServerProcess) -
     half = len(names) + 1
     assert len(lines) == 2 * half
     assert lines[:half] == [line.replace("/long/", "/short/") for line in lines[half:]]
+
+
+def read_slowly(client: RawHttp2, path: str) -> bytes:
+    """The body of an answer for which there is no room at first, and then little."""
+    client.send(client.head(1, path))
+    while 1 not in client.statuses:
+        assert client.read()
+    for room in (1, 16_384, 20_000, 100_000, 1 << 20):
+        before = len(client.body(1))
+        client.send(window_update(1, room), window_update(0, room))
+        while len(client.body(1)) == before:
+            assert client.read()
+    while 1 not in client.ended_streams():
+        assert client.read()
+    return client.body(1)
+
+
+@pytest.mark.parametrize(("name", "size"), [("text", 200_000), ("text-and-more", 200_000), ("long-text", 400_000)])
+@pytest.mark.parametrize("way", ["short", "long"])
+def test_a_client_with_little_room_gets_all_of_it_piece_by_piece(dial: Dial, name: str, size: int, way: str) -> None:
+    assert dial.h1().request("GET", f"/{way}/warm?1").status == 200
+    assert read_slowly(dial.raw({4: 0}), f"/{way}/{name}?3") == LINES[:size].encode()
