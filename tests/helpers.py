@@ -20,8 +20,6 @@ from securelight.pipeline.stage import Deferred, Handler
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from securelight.pipeline.exchange import Exchange
-
 T = TypeVar("T")
 
 PEER = Peer("192.0.2.7", 50_000)
@@ -61,6 +59,11 @@ def make_context(base: Path, *, route_path: str = "/", limits: Limits | None = N
     )
 
 
+async def in_thread(function: Callable[[], T]) -> T:
+    """What a worker sets as the `in_thread` of a context."""
+    return await trio.to_thread.run_sync(function)
+
+
 class ThreadExchange:
     """As much of an Exchange as file handlers use: real threads."""
 
@@ -69,12 +72,12 @@ class ThreadExchange:
         self.facts = facts
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(function)
+        return await in_thread(function)
 
 
 async def finish(deferred: Deferred, request: Request) -> Response:
     """The answer of a Deferred."""
-    exchange: Exchange = ThreadExchange(request, make_facts())  # type: ignore[assignment]
+    exchange: Any = ThreadExchange(request, make_facts())
     answer = await deferred.run(exchange)
     assert isinstance(answer, Response)
     return answer

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -159,7 +159,7 @@ def last_lines(path: Path, count: int) -> tuple[list[str], int]:
     return [line[:_LINE_BYTES].decode("utf-8", "replace") for line in lines], start + len(whole)
 
 
-def follow(path: Path, offset: int, wait: Callable[[], None]) -> Iterator[str]:
+def follow(path: Path, offset: int, wait: Callable[[], None]) -> Generator[str, None, None]:
     """The lines behind `offset`, for ever; those of the next file too once the log is rotated."""
     file = path.open("rb")
     try:

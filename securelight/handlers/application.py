@@ -105,7 +105,8 @@ def interface_of(found: Any) -> Interface | None:
     two, three = _takes(found, 2), _takes(found, 3)
     if two and three:
         first = next(iter(inspect.signature(found).parameters))
-        return {"environ": "wsgi", "scope": "asgi"}.get(first)  # type: ignore[return-value]
+        names: dict[str, Interface] = {"environ": "wsgi", "scope": "asgi"}
+        return names.get(first)
     return "wsgi" if two else "asgi" if three else None
 
 

@@ -6,6 +6,7 @@ behind. What comes for a request waits in its stream, no more than a window of i
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -172,7 +173,7 @@ class Http2Exchange:
             if room <= 0:
                 await self._changed.park()
                 continue
-            self._ask(lambda piece=bytes(view[:room]): protocol.send(state, piece))  # type: ignore[misc]
+            self._ask(partial(protocol.send, state, bytes(view[:room])))
             view = view[room:]
             self._connection.flush()
             await self._connection.drain()

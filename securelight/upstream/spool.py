@@ -57,7 +57,7 @@ class Upload(Protocol):
     """What brings a body: a part of pipeline.exchange.Exchange."""
 
     async def receive(self) -> bytes: ...  # noqa: D102 - see there
-    async def in_thread(self, function: Callable[[], T]) -> T: ...  # noqa: D102
+    async def in_thread(self, function: Callable[[], T]) -> T: ...  # noqa: D102 - see there
 
 
 class SpoolRoom:

@@ -84,7 +84,7 @@ def test_what_is_written_later_and_what_a_rotation_brings(log: Path) -> None:
         file.write("ne\n")
     for _ in range(4):
         seen.append(next(lines))  # noqa: PERF401 - one at a time is the point
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert seen == ["half a line", "to the old one", "to the new one", "anew"]
 
 

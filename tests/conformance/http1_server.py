@@ -6,6 +6,7 @@ It owes nothing to the project's own adapters: a third reading of RFC 9110 and R
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 
@@ -224,7 +225,7 @@ class SmallServer:
 
     # Answers
 
-    async def send(self, status: int, fields: Fields = [], body: bytes = b"") -> None:  # noqa: B006
+    async def send(self, status: int, fields: Sequence[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
         version = b"1.0" if self.old and self.wrong("answers say 1.0 to 1.0") else b"1.1"
         lines = [b"HTTP/%b %d %b" % (version, status, REASONS.get(status, "Judged").encode())]
         date = formatdate(usegmt=True).encode()

@@ -100,7 +100,8 @@ async def test_streams_that_are_reset_use_up_nothing(context: BuildContext, time
     for _ in range(100):
         response = reset(make_request(), make_facts(), Response(200, (), b"x" * 5000))
         assert isinstance(response.body, AsyncBody)
-        response.body._buckets._sleep = cancelled  # type: ignore[attr-defined]
+        body: Any = response.body
+        body._buckets._sleep = cancelled
         with pytest.raises(KeyboardInterrupt):
             await whole(response)
     assert await whole(reset(make_request(), make_facts(), Response(200, (), b"x" * 2000))) == b"x" * 2000
@@ -208,7 +209,8 @@ async def test_uploads_are_received_no_faster(context: BuildContext, time: Time)
     request = Request("PUT", "/", make_request().headers, peer=make_request().peer, has_body=True)
     answer = handler(request, make_facts())
     assert isinstance(answer, Deferred)
-    await answer.run(Uploaded(b"a" * 1000, b"b" * 500, b"c" * 500))  # type: ignore[arg-type]
+    exchange: Any = Uploaded(b"a" * 1000, b"b" * 500, b"c" * 500)
+    await answer.run(exchange)
     assert [(piece[:1], round(when, 3)) for piece, when in seen] == [(b"a", 0.0), (b"b", 0.5), (b"c", 1.0)]
     plain = Deferred(run)
     assert wrap(lambda _request, _facts: plain)(make_request(), make_facts()) is plain, "no body, no detour"

@@ -25,7 +25,7 @@ from securelight.model.errors import ConfigError, Refusal
 from securelight.model.limits import Limits
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
-from tests.helpers import fetch, field, make_context, make_facts, make_request, open_descriptors
+from tests.helpers import fetch, field, in_thread, make_context, make_facts, make_request, open_descriptors
 
 FEATURE = next(feature for feature in FEATURES if feature.name == "compress")
 TEXT = b"The quick brown fox jumps over the lazy dog. " * 100
@@ -46,7 +46,7 @@ def large_text(count: int) -> bytes:
 
 def make_filter(base: Path = Path(), limits: Limits | None = None, **settings: Any) -> Compress:
     context = make_context(base, limits=limits)
-    context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+    context.in_thread = in_thread
     return Compress(CompressConfig(**settings), context)
 
 
@@ -160,8 +160,8 @@ def test_a_shared_answer_is_compressed_once() -> None:
     first = compress.apply(make_request(headers=BROWSER), make_facts(), original)
     assert compress.apply(make_request(headers=BROWSER), make_facts(), original) is first
     assert first.heads is not None, "adapters may keep its head too"
-    facts = make_facts()
-    facts.basis = basis = object()  # type: ignore[assignment]
+    facts: Any = make_facts()
+    facts.basis = basis = object()
     compress.apply(make_request(headers=BROWSER), facts, original)
     assert facts.basis is basis, "it may stand"
 
@@ -169,14 +169,14 @@ def test_a_shared_answer_is_compressed_once() -> None:
 def test_a_longer_shared_answer_is_compressed_by_a_thread_once_and_nobody_waits_for_it() -> None:
     compress, text = make_filter(), large_text(2000)
     original = html(text, shared=True)
-    facts = make_facts()
-    facts.basis = object()  # type: ignore[assignment]
+    facts: Any = make_facts()
+    facts.basis = object()
 
     first = compress.apply(make_request(headers=BROWSER), facts, original)
     assert isinstance(first.body, AsyncBody)
     assert facts.basis is None, "the next answer is another one, so this one must not stand"
-    meanwhile_facts = make_facts()
-    meanwhile_facts.basis = object()  # type: ignore[assignment]
+    meanwhile_facts: Any = make_facts()
+    meanwhile_facts.basis = object()
     meanwhile = compress.apply(make_request(headers=BROWSER), meanwhile_facts, original)
     assert meanwhile.body == text
     assert meanwhile_facts.basis is None
@@ -359,7 +359,7 @@ class Files:
 
     def __init__(self, base: Path, **settings: Any) -> None:
         self.context = make_context(base)
-        self.context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+        self.context.in_thread = in_thread
         self._files = build_files(StaticFileConfig(root="site"), self.context)
         self._compress = Compress(CompressConfig(**settings), self.context)
 

@@ -22,7 +22,7 @@ from securelight.handlers.directory_listing import DirectoryListingConfig, build
 from securelight.model.body import AsyncBody
 from securelight.model.errors import ConfigError, Refusal
 from securelight.model.response import Response
-from tests.helpers import fetch, field, make_context, make_request, open_descriptors, read_body
+from tests.helpers import fetch, field, in_thread, make_context, make_request, open_descriptors, read_body
 
 JSON = {b"accept": b"application/json"}
 HOSTILE = [
@@ -46,7 +46,7 @@ HOSTILE = [
 
 def make_listing(base: Path, **settings: Any) -> Any:
     context = make_context(base, route_path=settings.pop("route_path", "/"))
-    context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+    context.in_thread = in_thread
     return build(DirectoryListingConfig(root="site", **settings), context)
 
 
@@ -379,7 +379,7 @@ def test_what_the_access_of_the_route_denies_is_not_listed_nor_shown(base: Path)
     (base / "site" / "private").mkdir()
     (base / "site" / "HEADER.txt").write_text("for keepers only")
     context = make_context(base)
-    context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+    context.in_thread = in_thread
     listing = build(DirectoryListingConfig(root="site"), context)
     everything = names_in(listing)
     assert {"secret.bak", "private", "HEADER.txt"} <= set(everything)

@@ -7,6 +7,7 @@ import email.policy
 import os
 import time
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -61,7 +62,8 @@ def refusal_of(handler: Handler, request: Request) -> Refusal:
 
 def expire(handler: Handler) -> None:
     """Let the second pass for which the handler believes what it knows."""
-    files = handler.__self__  # type: ignore[attr-defined]
+    assert isinstance(handler, MethodType)
+    files = handler.__self__
     assert isinstance(files, StaticFiles)
     for resource in files._view.values():
         resource.fresh_until = 0.0

@@ -231,7 +231,7 @@ def served_chain(running: RunningLab, case: Case) -> Served:
                 break
     if not bodies:
         with dialogue(running, case) as talk:
-            chain = talk.tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+            chain = talk.tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined] # public only since 3.13
             return Served(case, [one.public_bytes(2) for one in chain])  # 2: DER
     [body] = bodies
     entries, body = [], body[3:]

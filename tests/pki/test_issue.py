@@ -40,7 +40,7 @@ def test_nothing_is_taken_over_from_a_request_but_its_key_and_names() -> None:
     assert issued.certificate.subject.rfc4514_string() == "CN=a.test"
     assert not issued.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     with pytest.raises(CertificateError, match="is with whoever made the signing request"):
-        issued.key_pem  # noqa: B018
+        issued.key_pem  # noqa: B018 - a property
 
 
 @settings(max_examples=200, deadline=None)

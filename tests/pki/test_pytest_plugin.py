@@ -79,7 +79,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     import securelight.pki
 
     with pytest.raises(AttributeError, match="Authrity"):
-        securelight.pki.Authrity  # noqa: B018
+        securelight.pki.Authrity  # noqa: B018 - asking for it is the point
 
 
 def test_a_client_that_trusts_the_authority_accepts_the_server(

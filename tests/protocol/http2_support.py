@@ -96,6 +96,13 @@ def data(stream_id: int, content: bytes = b"", *, end: bool = False, pad: int | 
     return frame.serialize()
 
 
+def fields_of(frame: Frame) -> dict[bytes, bytes]:
+    """Of a head that Client.read() has decoded."""
+    assert isinstance(frame, HeadersFrame)
+    head: Any = frame
+    return dict(head.fields)
+
+
 class Client:
     """One connection to an adapter of the class `engine`."""
 
@@ -152,7 +159,8 @@ class Client:
             self._unread = self._unread[9 + length :]
             if isinstance(frame, HeadersFrame):
                 assert "END_HEADERS" in frame.flags
-                frame.fields = self.decoder.decode(frame.data, raw=True)  # type: ignore[attr-defined]
+                head: Any = frame
+                head.fields = self.decoder.decode(frame.data, raw=True)
             frames.append(frame)
         assert not self._unread, "a frame was cut off"
         self.frames += frames
@@ -168,7 +176,7 @@ class Client:
         for frame in self.frames:
             ended = "END_STREAM" in frame.flags
             if isinstance(frame, HeadersFrame):
-                status = dict(frame.fields).get(b":status")  # type: ignore[attr-defined]
+                status = fields_of(frame).get(b":status")
                 before = result.get(frame.stream_id, (0, b"", False))
                 result[frame.stream_id] = (int(status or before[0]), before[1], ended)
             elif isinstance(frame, DataFrame):

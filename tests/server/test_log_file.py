@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,8 @@ from securelight.server.log_file import STANDARD_OUTPUT, LogOutputs, close_log
 from tests.helpers import open_descriptors
 
 
-def config(base: Path, **log: str) -> Config:
-    return Config(ServerConfig(access_log=AccessLogConfig(**log)), (), (), base)  # type: ignore[arg-type]
+def config(base: Path, **log: Any) -> Config:
+    return Config(ServerConfig(access_log=AccessLogConfig(**log)), (), (), base)
 
 
 def opened(base: Path, **log: str) -> int:

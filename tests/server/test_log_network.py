@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,11 +41,11 @@ class Time:
 def opened() -> Iterator[Callable[..., socket.socket]]:
     sockets: list[socket.socket] = []
 
-    def make(family: socket.AddressFamily, kind: socket.SocketKind, address: object) -> socket.socket:
+    def make(family: socket.AddressFamily, kind: socket.SocketKind, address: Any) -> socket.socket:
         sock = socket.socket(family, kind)
         sockets.append(sock)
         sock.settimeout(15)
-        sock.bind(address)  # type: ignore[arg-type]
+        sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen()
         return sock

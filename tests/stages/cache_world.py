@@ -17,7 +17,7 @@ from securelight.pipeline.scoreboard import Scoreboard
 from securelight.pipeline.stage import RESPONDED, Deferred
 from securelight.stages.cache import Cache
 from securelight.stages.cache_settings import CacheConfig
-from tests.helpers import make_context, make_facts, make_request
+from tests.helpers import in_thread, make_context, make_facts, make_request
 
 KEEP = (b"cache-control", b"max-age=60")
 
@@ -93,7 +93,7 @@ class World:
 
     def __init__(self, origin: Origin, base: Path, board: Scoreboard | None = None, **settings: Any) -> None:
         context = make_context(base)
-        context.in_thread = trio.to_thread.run_sync  # type: ignore[assignment]
+        context.in_thread = in_thread
         context.scoreboard = board or Scoreboard(1)
         self.cache = Cache(CacheConfig(**settings), context)
         self.handle = self.cache.around(origin.handle)
@@ -107,12 +107,12 @@ class World:
         facts = make_facts()
         facts.user = user
         answer = self.handle(request, facts)
-        client = Client(request, facts)
+        client: Any = Client(request, facts)
         if isinstance(answer, Deferred):
-            result = await answer.run(client)  # type: ignore[arg-type]
+            result = await answer.run(client)
             if result is RESPONDED:
                 assert client.ended
-                assert client.head is not None
+                assert isinstance(client.head, Response)
                 return client.head, client.body
             assert isinstance(result, Response)
             answer = result

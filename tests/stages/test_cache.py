@@ -175,7 +175,8 @@ async def test_hosts_and_schemes_are_told_apart(tmp_path: Path) -> None:
         request.authority = authority
         answer = world.handle(request, make_facts())
         assert isinstance(answer, Deferred)
-        await answer.run(Client(request, make_facts()))  # type: ignore[arg-type]
+        client: Any = Client(request, make_facts())
+        await answer.run(client)
     assert len(origin.requests) == 4
 
 

@@ -162,7 +162,8 @@ async def test_a_client_that_leaves_with_the_last_byte_does_not_take_the_answer_
         facts = Facts("192.0.2.7")
         answer = world.handle(request, facts)
         assert isinstance(answer, Deferred)
-        await answer.run(Leaving(request, facts))  # type: ignore[arg-type]
+        client: Any = Leaving(request, facts)
+        await answer.run(client)
     assert scope.cancelled_caught
     assert (await world.said()).startswith("hit")
     assert (await World(origin, tmp_path, directory="kept").said()).startswith("hit"), "on the disk too"

@@ -37,8 +37,8 @@ async def test_a_page_has_its_hints_before_its_answer() -> None:
     request.http_version = "2"
     answer = stage_of()(request, make_facts())
     assert isinstance(answer, Deferred)
-    exchange = Interim()
-    assert await answer.run(exchange) is None  # type: ignore[arg-type]
+    exchange: Any = Interim()
+    assert await answer.run(exchange) is None
     assert exchange.sent == [(103, ((b"link", STYLE.encode()), (b"link", b"<https://cdn.test>; rel=preconnect")))]
 
 

@@ -93,7 +93,7 @@ def test_every_rule_that_fits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(monkeypatch, {"requests": 1, "seconds": 10, "dry_run": True})
     seen: list[str] = []
-    site.context.events.info = lambda event, **_values: seen.append(event)  # type: ignore[method-assign]
+    monkeypatch.setattr(site.context.events, "info", lambda event, **_values: seen.append(event))
     assert [site.ask() for _ in range(5)] == [0] * 5
     assert seen == ["rate limit would refuse"]
 

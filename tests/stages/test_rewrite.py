@@ -14,7 +14,7 @@ from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 from securelight.pipeline.compile import CompiledSites, Route
 from securelight.pipeline.run import run
-from securelight.pipeline.stage import Stage
+from securelight.pipeline.stage import Rewritten, Stage
 from securelight.stages.rewrite import RewriteConfig, build, check
 from tests.helpers import make_context, make_facts, make_request
 
@@ -89,7 +89,8 @@ def test_what_is_rewritten_is_the_stream_that_it_was() -> None:
     request = make_request("POST", "/a", {b"x": b"y"})
     request.has_body, request.stream_id, request.content_length = True, 7, 5
     answer = stage_of({"to": "/b"})(request, make_facts())
-    made = answer.request  # type: ignore[union-attr]
+    assert isinstance(answer, Rewritten)
+    made = answer.request
     assert (made.method, made.stream_id, made.has_body, made.content_length) == ("POST", 7, True, 5)
     assert made.headers is request.headers
     assert request.path == "/a"

@@ -7,7 +7,7 @@ import contextlib
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -78,9 +78,9 @@ class Site:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("usage", [ExtendedKeyUsageOID.CLIENT_AUTH, None])
 def test_a_good_client_is_let_in_and_known(
-    certificates: TestCertificates, authority: ClientAuthority, version: ssl.TLSVersion, usage: object
+    certificates: TestCertificates, authority: ClientAuthority, version: ssl.TLSVersion, usage: Any
 ) -> None:
-    alice = authority.issue("alice", usage=usage)  # type: ignore[arg-type]
+    alice = authority.issue("alice", usage=usage)
     for required in (True, False):
         site = Site(certificates, authority.path, required=required)
         assert site.open(alice, version).server.getpeercert(binary_form=True) == alice.der

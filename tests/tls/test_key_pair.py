@@ -5,6 +5,7 @@ import pwd
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,8 +28,9 @@ needs_openssl = pytest.mark.skipif(
 
 
 def test_the_key_type_is_told(tmp_path: Path) -> None:
-    for key_type, name in (("ecdsa", "ECDSA"), ("rsa", "RSA")):
-        made = make_test_certificates(tmp_path / "certs", key_type=key_type)  # type: ignore[arg-type]
+    kinds: list[tuple[Literal["ecdsa", "rsa"], str]] = [("ecdsa", "ECDSA"), ("rsa", "RSA")]
+    for key_type, name in kinds:
+        made = make_test_certificates(tmp_path / "certs", key_type=key_type)
         assert prove(made.chain.read_bytes(), made.key.read_bytes()) == name
 
 

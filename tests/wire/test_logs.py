@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.clients import Http2
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
@@ -147,13 +148,13 @@ def test_refused_request_is_logged_with_its_status(dial: Dial, server: ServerPro
 
 def test_client_that_vanishes_is_logged_without_an_error(client: Client, server: ServerProcess) -> None:
     mark = f"vanishing-{client.protocol.replace('/', '')}"
-    if client.protocol == "h2":
-        stream_id = client.open("GET", f"/long?{mark}")  # type: ignore[union-attr]
-        while not client.pending(stream_id).pieces:  # type: ignore[union-attr]
-            assert client.step()  # type: ignore[union-attr]
+    if isinstance(client, Http2):
+        stream_id = client.open("GET", f"/long?{mark}")
+        while not client.pending(stream_id).pieces:
+            assert client.step()
     else:
-        client.send(f"GET /long?{mark} HTTP/1.1\r\nHost: x\r\n\r\n".encode())  # type: ignore[union-attr]
-        assert client.read_head().status == 200  # type: ignore[union-attr]
+        client.send(f"GET /long?{mark} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert client.read_head().status == 200
     client.close()
     line = server.wait_for_access(mark)
     match = re.search(r'" 200 (\d+) |"bytes":(\d+)', line)

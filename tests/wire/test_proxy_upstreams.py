@@ -12,7 +12,8 @@ import ssl
 import subprocess
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import h11
 import pytest
@@ -67,8 +68,8 @@ def behind() -> Iterator[Behind]:
     """Starts upstreams that are ended with the test."""
     made: list[RawUpstream] = []
 
-    def start(name: str = "a", **keys: object) -> RawUpstream:
-        made.append(RawUpstream(named(name), **keys))  # type: ignore[arg-type]
+    def start(name: str = "a", **keys: Any) -> RawUpstream:
+        made.append(RawUpstream(named(name), **keys))
         return made[-1]
 
     yield start
@@ -81,8 +82,8 @@ def serve(tmp_path: Path, certificates: TestCertificates) -> Iterator[Serve]:
     """Starts a server with the given `proxy` table, stopped with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(table: str, **keys: str) -> ServerProcess:
-            write_config(tmp_path, certificates, f"[site.proxy]\n{table}", **keys)  # type: ignore[arg-type]
+        def start(table: str, **keys: Any) -> ServerProcess:
+            write_config(tmp_path, certificates, f"[site.proxy]\n{table}", **keys)
             return stack.enter_context(running(tmp_path))
 
         yield start
@@ -333,6 +334,9 @@ def test_a_restart_every_second_loses_no_request_that_may_be_sent_again(
         finally:
             client.close()
 
+    def answered(count: int) -> bool:
+        return len(statuses) >= count
+
     clients = [threading.Thread(target=load) for _ in range(4)]
     for thread in clients:
         thread.start()
@@ -340,7 +344,7 @@ def test_a_restart_every_second_loses_no_request_that_may_be_sent_again(
         upstream = RawUpstream(named("a"), port=port)
         wanted = len(statuses) + 40
         try:
-            wait_until(lambda count=wanted: len(statuses) >= count, 20)  # type: ignore[misc]
+            wait_until(partial(answered, wanted), 20)
         finally:
             upstream.close()
     over.set()

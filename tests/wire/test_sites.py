@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.clients import Http2
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def server(
 
 def get(client: Client, host: str, path: str = "/") -> Answer:
     """With a host that need not be that of the connection."""
-    if client.protocol == "h2":
-        return client.answer(client.open("GET", path, authority=host))  # type: ignore[union-attr, arg-type]
+    if isinstance(client, Http2):
+        return client.answer(client.open("GET", path, authority=host))
     return client.request("GET", path, {"host": host})
 
 

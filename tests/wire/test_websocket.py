@@ -10,10 +10,12 @@ import socket
 import ssl
 import struct
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hyperframe.frame import RstStreamFrame
 from websockets.asyncio.client import connect as connect_websockets
 from websockets.exceptions import ConnectionClosed
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from tests.certificates import TestCertificates
     from tests.wire.clients import Client
     from tests.wire.conftest import Dial
+    from tests.wire.raw_http2 import RawHttp2
 
 HERE = Path(__file__).parent
 
@@ -207,6 +210,10 @@ def test_http2_takes_no_connect_without_a_protocol_and_none_to_others(dial: Dial
     assert client.request("GET", "/words").body == b"words", "the connection goes on"
 
 
+def was_reset(client: RawHttp2, stream_id: int) -> bool:
+    return any(one.stream_id == stream_id and isinstance(one, RstStreamFrame) for one in client.frames)
+
+
 def test_http2_connect_that_is_malformed_costs_its_stream_alone(dial: Dial) -> None:
     client = dial.raw()
     host = client.host
@@ -224,11 +231,7 @@ def test_http2_connect_that_is_malformed_costs_its_stream_alone(dial: Dial) -> N
         number = 2 * stream_id + 1
         block = client._encoder.encode(fields)
         client.send(len(block).to_bytes(3) + b"\x01\x04" + number.to_bytes(4) + block)
-        assert client.until(
-            lambda number=number: any(  # type: ignore[misc]
-                one.stream_id == number and type(one).__name__ == "RstStreamFrame" for one in client.frames
-            )
-        ), fields
+        assert client.until(partial(was_reset, client, number)), fields
     client.send(client.head(101, "/words"))
     assert client.until(lambda: client.statuses.get(101) == 200)
 

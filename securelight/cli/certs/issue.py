@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from securelight.pki.key_types import KeyType
 
 PKCS12_PASSWORD: Final = "changeit"  # noqa: S105 - the one that everybody knows, and told to the user
-PKCS12_PASSWORD_VARIABLE: Final = "SECURELIGHT_CERTS_PKCS12_PASSWORD"  # noqa: S105
+PKCS12_PASSWORD_VARIABLE: Final = "SECURELIGHT_CERTS_PKCS12_PASSWORD"  # noqa: S105 - where it is, not what
 
 EXAMPLES = f"""\b
 Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from securelight.lab.case import Case, Verdict
 from securelight.lab.endpoints import HTTP1, HTTP2, ContextSettings, Version, Words
@@ -33,8 +33,8 @@ HANDSHAKE_FAILURE: Final = 40
 WARNING_UNRECOGNIZED_NAME: Final = bytes((0x15, 3, 3, 0, 2, 1, 112))
 
 
-def _versions(version: Version, **more: object) -> ContextSettings:
-    return ContextSettings(versions=(version, version), **more)  # type: ignore[arg-type]
+def _versions(version: Version, **more: Any) -> ContextSettings:
+    return ContextSettings(versions=(version, version), **more)
 
 
 def _stops(version: Version, records: int, ending: Ending, *, half: bool = False) -> Callable[[World, str], Endpoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from securelight.conformance import http2_frames as frames
@@ -278,9 +279,8 @@ async def credit_for_discarded(dial: Dial) -> str:
     sent = 0
     while sent < 2 * window:
         stream_id = client.next_stream()
-        room = frames.DEFAULT_WINDOW + client.granted.get(0, 0) - sent
-        if room < piece:
-            if not await client.until(lambda: _room(client, sent) >= piece or client.over):  # noqa: B023
+        if not _has_window(client, sent + piece):
+            if not await client.until(partial(_goes_on, client, sent + piece)):
                 raise Failed(f"{sent} bytes were sent and discarded, and no credit for them came back")
             if client.over:
                 raise Failed(f"the server gave the connection up: {client.situation()}")
@@ -292,5 +292,9 @@ async def credit_for_discarded(dial: Dial) -> str:
     return f"{sent} bytes were discarded, with a window of {window}"
 
 
-def _room(client: Http2Client, sent: int) -> int:
-    return frames.DEFAULT_WINDOW + client.granted.get(0, 0) - sent
+def _has_window(client: Http2Client, sent: int) -> bool:
+    return frames.DEFAULT_WINDOW + client.granted.get(0, 0) >= sent
+
+
+def _goes_on(client: Http2Client, sent: int) -> bool:
+    return client.over or _has_window(client, sent)
