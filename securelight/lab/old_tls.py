@@ -18,6 +18,7 @@ import trio
 
 from securelight.lab.http import head_of, parse_head
 from securelight.model.errors import SecurelightError
+from securelight.model.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from securelight.pki.forge import Key
 
 AVAILABLE: Final = importlib.util.find_spec("tlslite") is not None
-MISSING: Final = "" if AVAILABLE else "tlslite-ng is not installed (pip install 'securelight[lab]')"
+MISSING: Final = "" if AVAILABLE else f"tlslite-ng is not installed ({install_command('lab')})"
 
 CONNECTION_SECONDS: Final = 10.0
 MAXIMUM_HEAD_BYTES: Final = 16_384
@@ -80,7 +81,7 @@ class OldTls:
             sock.close()
 
     def _serve(self, sock: socket.socket, visit: Visit) -> None:
-        import tlslite.errors as errors  # type: ignore[import-untyped]  # noqa: PLC0415, PLR0402 - an extra
+        import tlslite.errors as errors  # noqa: PLC0415, PLR0402 - an extra
 
         try:
             self._dialogue(sock, visit)
@@ -89,9 +90,9 @@ class OldTls:
             raise PeerError(f"the client did not go on: {error!r}"[:200]) from error
 
     def _dialogue(self, sock: socket.socket, visit: Visit) -> None:
-        from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
-        from tlslite.utils.keyfactory import parsePEMKey  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
-        from tlslite.x509certchain import X509CertChain  # type: ignore[import-untyped]  # noqa: PLC0415 - tlslite-ng is an extra
+        from tlslite.handshakesettings import HandshakeSettings  # noqa: PLC0415 - tlslite-ng is an extra
+        from tlslite.utils.keyfactory import parsePEMKey  # noqa: PLC0415 - tlslite-ng is an extra
+        from tlslite.x509certchain import X509CertChain  # noqa: PLC0415 - tlslite-ng is an extra
 
         from securelight.pki.forge import key_pem  # noqa: PLC0415 - tlslite-ng is an extra
 
@@ -129,9 +130,9 @@ class OldTls:
 
 
 def _connection_class() -> Any:
-    from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+    from tlslite.tlsconnection import TLSConnection  # noqa: PLC0415 - an extra
 
-    class Connection(TLSConnection):  # type: ignore[misc]
+    class Connection(TLSConnection):  # type: ignore[misc] # it brings no types
         """With a hand on each message before it is hashed and sent."""
 
         mutate: Callable[[Any], None] | None = None
@@ -155,7 +156,7 @@ COOKIE, ALPN, RENEGOTIATION_INFO = 44, 16, 0xFF01
 
 def add_garbage_certificate(message: Any) -> None:
     """Behind the chain comes something that is no certificate."""
-    from tlslite.x509 import X509  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+    from tlslite.x509 import X509  # noqa: PLC0415 - an extra
 
     if getattr(message, "handshakeType", None) == CERTIFICATE:
         garbage = X509()
@@ -191,7 +192,7 @@ def leave_out_renegotiation_info(message: Any) -> None:
 
 def ask_for_renegotiation(connection: Any) -> None:
     """A HelloRequest (RFC 5246, section 7.4.1.1), of which a client may take no notice."""
-    from tlslite.messages import Message  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+    from tlslite.messages import Message  # noqa: PLC0415 - an extra
 
     for _ in connection._sendMsg(Message(22, bytearray(b"\0\0\0\0")), update_hashes=False):
         pass

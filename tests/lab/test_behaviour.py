@@ -73,8 +73,8 @@ def test_one_version_alone(running: RunningLab, version: str) -> None:
 def test_old_versions_and_ciphers_are_spoken_to_who_speaks_them(
     running: RunningLab, name: str, expected: tuple[tuple[int, int], str]
 ) -> None:
-    from tlslite.handshakesettings import HandshakeSettings  # type: ignore[import-untyped]
-    from tlslite.tlsconnection import TLSConnection  # type: ignore[import-untyped]
+    from tlslite.handshakesettings import HandshakeSettings
+    from tlslite.tlsconnection import TLSConnection
 
     version, cipher = expected
     settings: Any = HandshakeSettings()
