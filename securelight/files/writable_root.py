@@ -48,6 +48,11 @@ def name_beside(relative: bytes) -> bytes:
     return _joined(parent_of(relative), _reserved_name(b"upload"))
 
 
+def name_aside(relative: bytes) -> bytes:
+    """A name of ours for what is at `relative` and is to be removed, in the same folder."""
+    return _joined(parent_of(relative), _reserved_name(b"trash"))
+
+
 def parent_of(relative: bytes) -> bytes:
     """The path of the folder that `relative` is in; empty for the root."""
     return relative.rpartition(b"/")[0]
@@ -184,15 +189,22 @@ class WritableRoot:
             os.close(os.open(name, _WRITE, 0o666, dir_fd=folder))
             _flush(folder)
 
-    def put_aside(self, relative: bytes) -> bytes:
-        """Give it a name of ours, under which it can be removed in peace; returns that.
+    def put_aside(self, relative: bytes, aside: bytes) -> Pending | None:
+        """Call it `aside`, a name of `name_aside`, to be removed in peace; returns it held, None if it can't be held.
 
         Errors: OSError; FileNotFoundError if nothing is there.
         """
-        with self.parent(relative) as (folder, name):
-            aside = _reserved_name(b"trash")
-            os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
-        return _joined(parent_of(relative), aside)
+        held = self._hold(relative)  # before it can be taken for a thing left behind
+        try:
+            with self.parent(relative) as (folder, name):
+                os.rename(name, aside.rpartition(b"/")[2], src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            if held is not None:
+                held.let_go()
+            raise
+        if held is not None:
+            held.relative = aside
+        return held
 
     def move(self, source: bytes, target: bytes) -> None:
         """Rename; a file that is at `target` is replaced, and gives its permissions to the one that takes its place
@@ -237,11 +249,7 @@ class WritableRoot:
             os.close(descriptor)
             return None
 
-    def hold(self, relative: bytes) -> Pending | None:
-        """Hold what was put aside, so that nobody takes it for a thing left behind; None if it cannot be held.
-
-        Errors: OSError.
-        """
+    def _hold(self, relative: bytes) -> Pending | None:
         try:
             return self.adopt(relative)
         except OSError:  # a symbolic link, or a file that we may not read: removed in one step anyway

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from securelight.files.writable_root import Pending, advance, copy_file, copy_folder, name_beside
+from securelight.files.writable_root import Pending, advance, copy_file, copy_folder, name_aside, name_beside
 from securelight.handlers import webdav_head
 from securelight.handlers.webdav_locks import Claim
 from securelight.handlers.webdav_share import Janitor, Share, etag_of
@@ -32,6 +32,29 @@ if TYPE_CHECKING:
 
 _WRITE_BYTES: Final = 1_048_576
 """Of an upload, held until they are written: a way to a thread and back for each piece would cost more than writing."""
+
+
+class _Aside:
+    """Where something is put out of the way, to be removed later.
+
+    Attributes:
+        name: the path that it gets.
+        noted: it is in the database from the beginning.
+        pending: it, once it is there, if it can be held.
+    """
+
+    __slots__ = ("name", "noted", "pending")
+
+    def __init__(self, name: bytes, *, noted: bool) -> None:
+        self.name = name
+        self.noted = noted
+        self.pending: Pending | None = None
+
+    def let_go(self) -> None:
+        """Hold it no longer."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.let_go()
 
 
 class Changes:
@@ -194,27 +217,48 @@ class Changes:
         self._share.check_changeable(path, tree=True)
 
         def delete() -> Pending | None:
-            with self._store.transaction() as transaction:
+            with self._aside_of(path) as aside, self._store.transaction() as transaction:
                 found = self._check(transaction, claim, request.headers, path, tree=True)
                 if found is None or (request.path.endswith("/") and not stat.S_ISDIR(found.st_mode)):
                     raise Refusal(404, "There is nothing here.")
-                aside = self._put_aside(transaction, path, found)
                 transaction.forget(path)
-            return aside
+                self._take_away(transaction, path, found, aside)
+            return aside.pending
 
         self._later(await self._share.in_thread(delete))
         return Response(204)
 
-    def _put_aside(self, transaction: Transaction, path: bytes, found: os.stat_result) -> Pending | None:
-        """Take away what is at `path`: at once if that takes one step."""
+    @contextmanager
+    def _aside_of(self, path: bytes) -> Iterator[_Aside]:
+        """Where what is at `path` can be put out of the way. Of a folder that is noted before anything happens: who is
+        killed in the middle leaves nothing that is not known of."""
         files = self._share.files
-        if not stat.S_ISDIR(found.st_mode):
-            for _ in files.remove(path):
-                pass
-            return None
-        aside = files.put_aside(path)
-        transaction.note_leftover(aside)
-        return files.hold(aside)
+        found = files.status(path)
+        aside = _Aside(name_aside(path), noted=found is not None and stat.S_ISDIR(found.st_mode))
+        if aside.noted:
+            with self._store.transaction() as transaction:
+                transaction.note_leftover(aside.name)
+        try:
+            yield aside
+        except BaseException:
+            aside.let_go()
+            if aside.noted and files.status(aside.name) is None:
+                with self._store.transaction() as transaction:
+                    transaction.forget_leftover(aside.name)
+            raise
+
+    def _put_aside(self, transaction: Transaction, path: bytes, aside: _Aside) -> None:
+        transaction.note_leftover(aside.name)
+        aside.pending = self._share.files.put_aside(path, aside.name)
+
+    def _take_away(self, transaction: Transaction, path: bytes, found: os.stat_result, aside: _Aside) -> None:
+        """Take away what is at `path`: at once if that takes one step."""
+        if stat.S_ISDIR(found.st_mode):
+            self._put_aside(transaction, path, aside)
+            return
+        transaction.forget_leftover(aside.name)
+        for _ in self._share.files.remove(path):
+            pass
 
     def _later(self, pending: Pending | None) -> None:
         if pending is not None:
@@ -264,45 +308,44 @@ class Changes:
         target = self._target(request, source, tree=True)
 
         def move() -> tuple[bool, Pending | None]:
-            with self._store.transaction() as transaction:
+            with self._aside_of(target) as aside, self._store.transaction() as transaction:
                 if self._check(transaction, claim, request.headers, source, tree=True) is None:
                     raise Refusal(404, "There is nothing here.")
                 found = self._check_target(transaction, claim, target, overwrite=overwrite)
-                aside = self._replace(transaction, source, target, found)
                 transaction.forget(target, locks=False)
                 transaction.copy_properties(source, target, deep=True)
                 transaction.forget(source)
-            return found is None, aside
+                self._replace(transaction, source, target, found, aside)
+            return found is None, aside.pending
 
         is_new, aside = await self._share.in_thread(move)
         self._later(aside)
         return Response(201 if is_new else 204)
 
     def _replace(
-        self, transaction: Transaction, source: bytes, target: bytes, found: os.stat_result | None
-    ) -> Pending | None:
+        self, transaction: Transaction, source: bytes, target: bytes, found: os.stat_result | None, aside: _Aside
+    ) -> None:
         """Move `source` to `target`, and what is there out of its way."""
         files = self._share.files
-        if found is None:
-            files.move(source, target)
-            return None
         status = files.status(source)
-        if status is not None and not stat.S_ISDIR(status.st_mode) and not stat.S_ISDIR(found.st_mode):
-            files.move(source, target)  # one file in place of another: no moment without
-            return None
-        aside = files.put_aside(target)
+        if found is None or not (
+            stat.S_ISDIR(found.st_mode) or (status is not None and stat.S_ISDIR(status.st_mode))
+        ):  # perhaps one file in place of another: no moment without
+            transaction.forget_leftover(aside.name)
+            files.move(source, target)
+            return
+        self._put_aside(transaction, target, aside)
         try:
             files.move(source, target)
         except BaseException:
             with suppress(OSError):
-                files.move(aside, target)
+                files.move(aside.name, target)
             raise
         if not stat.S_ISDIR(found.st_mode):
-            for _ in files.remove(aside):
+            for _ in files.remove(aside.name):
                 pass
-            return None
-        transaction.note_leftover(aside)
-        return files.hold(aside)
+            transaction.forget_leftover(aside.name)
+            aside.let_go()
 
     async def copy(self, exchange: Exchange, claim: Claim, source: bytes) -> Response:
         """Copy a file, or a folder with all of it that a client can see (Depth 0: with nothing).
@@ -370,11 +413,11 @@ class Changes:
     def _end_copy(
         self, claim: Claim, pending: Pending, source: bytes, target: bytes, *, deep: bool, overwrite: bool
     ) -> tuple[bool, Pending | None]:
-        with self._store.transaction() as transaction:
+        with self._aside_of(target) as aside, self._store.transaction() as transaction:
             found = self._check_target(transaction, claim, target, overwrite=overwrite)
-            aside = self._replace(transaction, pending.relative, target, found)
             transaction.forget_leftover(pending.relative)
             transaction.forget(target, locks=False)
             transaction.copy_properties(source, target, deep=deep)
+            self._replace(transaction, pending.relative, target, found, aside)
         pending.let_go()
-        return found is None, aside
+        return found is None, aside.pending

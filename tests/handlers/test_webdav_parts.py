@@ -5,23 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from securelight.files.writable_root import TREE_DEPTH, WritableRoot, copy_folder
 from securelight.handlers import webdav_head, webdav_xml
+from securelight.handlers.webdav_changes import Changes
 from securelight.handlers.webdav_locks import LOCKS_OF_ONE, Claim, Denied, Locks
+from securelight.handlers.webdav_share import Janitor, Share
 from securelight.handlers.webdav_store import Lock, Store
 from securelight.model.errors import Refusal
-from tests.helpers import make_facts, make_request
+from tests.helpers import SilentEvents, ThreadExchange, make_facts, make_request, open_descriptors
+from tests.server.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 WISH = webdav_xml.parse(
     b'<lockinfo xmlns="DAV:"><lockscope><shared/></lockscope><locktype><write/></locktype></lockinfo>'
@@ -278,8 +284,106 @@ def test_a_link_that_appears_on_the_way_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside" / "f").write_text("secret")
     (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
     files = WritableRoot(tmp_path / "root")
-    for change in (files.make_folder, files.make_file, files.new_file, files.put_aside):
+    for change in (files.make_folder, files.make_file, files.new_file, lambda path: files.put_aside(path, b"link/g")):
         with pytest.raises(NotADirectoryError):
             change(b"link/f")
     assert list(files.remove(b"link")) == [None], "the link itself goes"
     assert (tmp_path / "outside" / "f").read_text() == "secret"
+
+
+KILLED = """
+import os, sys, trio
+from pathlib import Path
+from securelight.files.writable_root import WritableRoot
+from securelight.handlers.webdav_changes import Changes
+from securelight.handlers.webdav_changes import Changes
+from securelight.handlers.webdav_locks import Claim
+from tests.handlers.test_webdav_parts import exchange_of, share_of
+
+method, path = sys.argv[2:]
+share, store, janitor = share_of(Path(sys.argv[1]))
+put_aside = WritableRoot.put_aside
+
+def last_breath(*arguments):
+    put_aside(*arguments)
+    os._exit(9)
+
+WritableRoot.put_aside = last_breath
+exchange = exchange_of(method.upper(), f"/{path}", {b"destination": b"/target"} if method != "delete" else {})
+claim = Claim(exchange.request, exchange.facts, share.relative)
+change = getattr(Changes(share, store, janitor, 1 << 30, 0), method)
+trio.run(change, exchange, claim, path.encode())
+"""
+
+
+def share_of(root: Path) -> tuple[Share, Store, Janitor]:
+    store = Store(root / ".securelight-webdav" / "state.sqlite", 1 << 20)
+    share = Share(root, "", (), store, dot_files=False)
+    return share, store, Janitor(share, store, SilentEvents())
+
+
+def exchange_of(method: str, path: str, headers: dict[bytes, bytes]) -> Any:
+    return ThreadExchange(make_request(method, path, headers), make_facts())
+
+
+async def clean(janitor: Janitor, root: Path) -> None:
+    """Have `janitor` remove all that lies aside, and note that."""
+    database = root / ".securelight-webdav" / "state.sqlite"
+
+    def is_clean() -> bool:
+        with contextlib.closing(sqlite3.connect(database)) as known:
+            noted = known.execute("SELECT count(*) FROM leftover").fetchone()[0]
+        return not noted and not list(root.glob(".securelight-trash-*")) + list(root.glob(".securelight-upload-*"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(janitor.run, lambda: None)
+        await trio.to_thread.run_sync(wait_until, is_clean)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "left"), [("delete", "target", ["source"]), ("move", "source", ["source"]),
+                                 ("copy", "source", ["source"])],
+)  # fmt: skip
+def test_who_is_killed_with_a_folder_put_aside_leaves_nothing_that_is_not_found_again(
+    tmp_path: Path, method: str, path: str, left: list[str]
+) -> None:
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    tests = Path(__file__).parents[2]
+    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), method, path], cwd=tests, check=False)
+    assert child.returncode == 9
+    assert any(one.name.startswith(".securelight-trash-") for one in tmp_path.iterdir())
+    _share, _store, janitor = share_of(tmp_path)
+
+    trio.run(clean, janitor, tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".securelight-webdav", *left]
+    assert (tmp_path / "source" / "file").read_text() == "source"
+
+
+@pytest.mark.parametrize(("source", "target"), [("folder", "file"), ("file", "folder"), ("folder", "folder")])
+@pytest.mark.parametrize("method", ["move", "copy"])
+def test_what_is_replaced_is_gone_and_held_by_nobody(tmp_path: Path, method: str, source: str, target: str) -> None:
+    for name, kind in (("source", source), ("target", target)):
+        if kind == "folder":
+            (tmp_path / name).mkdir()
+        (tmp_path / name / "x" if kind == "folder" else tmp_path / name).write_text(name)
+    share, store, janitor = share_of(tmp_path)
+    exchange = exchange_of(method.upper(), "/source", {b"destination": b"/target"})
+    claim = Claim(exchange.request, exchange.facts, share.relative)
+    changes = Changes(share, store, janitor, 1 << 30, 0)
+    before = open_descriptors()
+
+    async def change() -> None:
+        response = await getattr(changes, method)(exchange, claim, b"source")
+        assert response.status == 204
+        await clean(janitor, tmp_path)
+
+    trio.run(change)
+    assert (tmp_path / "source").exists() is (method == "copy")
+    assert (tmp_path / "target").is_dir() is (source == "folder")
+    assert open_descriptors() <= before
+    with store.look() as known:
+        assert known.leftovers() == []
+    store.close()
