@@ -83,6 +83,22 @@ def late_chunk(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -
     return False
 
 
+def half(_upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + "x" * 100_000)
+    conversation.wait_for_end()
+    return False
+
+
+def drip(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
+    """More and more, for as long as the proxy listens; 20 seconds at most."""
+    conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n")
+    upstream.proceed.clear()
+    for _ in range(400):
+        upstream.proceed.wait(0.05)
+        conversation.send("x")
+    return False
+
+
 def late(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
     upstream.reached.set()
     upstream.proceed.wait(20)
@@ -97,6 +113,9 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "/silent": silent,
     "/hasty": silent,
     "/late": late,
+    "/idle/half": half,
+    "/brief/drip": drip,
+    "/brief/silent": silent,
     "/single/late-chunk": late_chunk,
     "/chunks": said(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", goes_on=True
@@ -117,6 +136,16 @@ path = "/hasty"
 [site.route.proxy]
 upstreams = ["{url}"]
 timeouts = {{ first_byte_seconds = 0.5 }}
+[[site.route]]
+path = "/idle"
+[site.route.proxy]
+upstreams = ["{url}"]
+timeouts = {{ idle_seconds = 0.5 }}
+[[site.route]]
+path = "/brief"
+[site.route.proxy]
+upstreams = ["{url}"]
+timeouts = {{ total_seconds = 2 }}
 [[site.route]]
 path = "/single"
 [site.route.proxy]
@@ -203,6 +232,28 @@ def test_a_silent_server_is_504(client: Client, relay: RawUpstream) -> None:
     connection = connection_of(relay)
 
     assert client.request("GET", "/hasty").status == 504
+    assert connection_of(relay) == connection
+
+
+@pytest.mark.parametrize("path", ["/idle/half", "/brief/drip"])
+def test_an_answer_that_does_not_come_to_its_end_in_time_breaks_off(dial: Dial, relay: RawUpstream, path: str) -> None:
+    client = dial.h2()
+    wait_until(lambda: client.request("GET", path.rpartition("/")[0] + "/plain").status == 200)
+    connection = connection_of(relay)
+
+    answer = client.request("GET", path)
+
+    assert (answer.status, connection_of(relay)) == (200, connection)
+    assert answer.reset is not None
+    wait_until(lambda: connection in relay.ended)
+
+
+def test_a_server_that_has_not_begun_when_all_time_is_over_is_504(dial: Dial, relay: RawUpstream) -> None:
+    client = dial.h2()
+    wait_until(lambda: client.request("GET", "/brief/plain").status == 200)
+    connection = connection_of(relay)
+
+    assert client.request("GET", "/brief/silent").status == 504
     assert connection_of(relay) == connection
 
 
