@@ -23,7 +23,10 @@ if ($path === '/upload') {
     header('Content-Type: application/pdf');
     header('X-Accel-Redirect: /protected/tide.pdf');
 } elseif ($path === '/redirect') {
-    header('Location: /php/index.php/plain', true, 303);
+    header('Location: ' . $_SERVER['SCRIPT_NAME'] . '/plain', true, 303);
+} elseif ($path === '/stderr') {
+    error_log($_GET['say']);
+    echo 'said';
 } elseif ($path === '/large') {
     header('Content-Type: application/octet-stream');
     for ($i = 0; $i < 15; $i++) {
