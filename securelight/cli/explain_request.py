@@ -18,7 +18,7 @@ from securelight.files.content_cache import ContentCache
 from securelight.model.errors import Refusal, SecurelightError
 from securelight.model.field_syntax import is_field_name
 from securelight.model.headers import Fields, Headers
-from securelight.model.request import Facts, Peer, Request, TlsFacts
+from securelight.model.request import UNIX, Facts, Peer, Request, TlsFacts
 from securelight.model.response import Response, reason_phrase
 from securelight.model.uri import parse_authority, parse_target
 from securelight.pipeline.compile import BuildContext, Feature, compile_sites
@@ -243,7 +243,7 @@ def _request_of(config: Config, asked: Asked) -> tuple[Request, SiteConfig | Non
         authority, host = parse_authority(parts.netloc.encode("ascii"))
     except (Refusal, ValueError) as error:
         raise BadQuestion(f"{printable(asked.url)} is not a URL that could be asked for: {error}") from error
-    if not is_address(asked.address):
+    if asked.address != UNIX and not is_address(asked.address):
         raise BadQuestion(f"--from {printable(asked.address)} is not an IP address")
     site = _site_of(config, host)
     tls = TlsFacts(server_name=host, alpn="h2", asked_by="" if site is None else site.where)

@@ -74,7 +74,7 @@ def _process_warnings(config: Config, place: Callable[..., str]) -> Iterator[Con
 
 def _port(address: str) -> int:
     port = address.rpartition(":")[2]
-    number = int(port) if port.isdigit() else 0
+    number = int(port) if port.isdigit() and not address.startswith("unix:") else 0
     return number or 65_535
 
 

@@ -19,6 +19,7 @@ from securelight.features import FEATURES
 from securelight.model.errors import ConfigError
 from securelight.protocol.engine import choose
 from securelight.server import event_log
+from securelight.server.sockets import shown
 from securelight.server.supervisor import Supervisor
 
 CONTROL_NAME = "securelight.sock"
@@ -76,7 +77,7 @@ def command(path: Path, *, reload: bool) -> None:
             engine=choose(config.server.engine).name,
             workers=config.server.workers,
             sites=len(config.sites),
-            addresses=[_shown(sock) for sock in bound],
+            addresses=[shown(sock) for sock in bound],
             config=str(path),
         )
 
@@ -84,8 +85,3 @@ def command(path: Path, *, reload: bool) -> None:
     with reloading(folders_of(config)) if reload else contextlib.nullcontext():
         code = supervisor.run()
     sys.exit(code)
-
-
-def _shown(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,6 +15,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _MAXIMUM_HOST_CHARACTERS: Final = 253
 _MAXIMUM_PORT: Final = 65_535
+_MAXIMUM_UNIX_PATH_BYTES: Final = 107
+"""What fits into sockaddr_un beside its last zero (unix(7))."""
 _MAXIMUM_PATH_CHARACTERS: Final = 1_024
 
 
@@ -25,6 +27,8 @@ class Address(NamedTuple):
     """A name, an IP address without brackets, or `*` for all addresses of both families."""
     port: int
     """0 lets the system choose a free one."""
+    path: str = ""
+    """Of a unix socket, instead of host and port."""
 
 
 def parse_address(text: str) -> Address:
@@ -33,7 +37,7 @@ def parse_address(text: str) -> Address:
     Errors: ValueError, worded for the operator.
     """
     if text.startswith("unix:"):
-        raise ValueError("unix sockets are not served yet; listen on host:port")
+        return Address("", 0, _unix_path(text))
     if "://" in text:
         raise ValueError(f"{quoted(text)} is a URL; write only host and port, such as localhost:8443")
     host, colon, port = text.rpartition(":")
@@ -47,6 +51,15 @@ def parse_address(text: str) -> Address:
     if not host:
         raise ValueError(f'{quoted(text)} has no host; write "*:{port}" to listen on all addresses')
     return Address(_listen_host(host, port), int(port))
+
+
+def _unix_path(text: str) -> str:
+    path = text.removeprefix("unix:")
+    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        raise ValueError(f"{quoted(text)} is not the path of a unix socket, such as unix:/run/securelight/web.sock")
+    if len(path.encode()) > _MAXIMUM_UNIX_PATH_BYTES:
+        raise ValueError(f"the path of a unix socket has at most {_MAXIMUM_UNIX_PATH_BYTES} bytes, {quoted(path)} more")
+    return path
 
 
 def _listen_host(host: str, port: str) -> str:

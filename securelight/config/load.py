@@ -7,6 +7,7 @@ logs): that is for the commands that use it.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ from securelight.config.logs import option_faults
 from securelight.config.read import read_documents
 from securelight.config.schema import (
     SHORTHANDS,
+    SOCKET_MODE,
     CertificateFiles,
     Config,
     ListenConfig,
@@ -33,6 +35,7 @@ from securelight.config.schema import (
 )
 from securelight.config.sites import SiteReader
 from securelight.config.tcp import TcpConfig, read_tcp
+from securelight.config.unix_sockets import folder_fault, group_fault
 from securelight.model import limits
 from securelight.model.errors import ConfigError
 from securelight.model.forwarded import parse_networks
@@ -40,7 +43,6 @@ from securelight.model.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from securelight.config.read import Document
     from securelight.config.schema import FeatureRow
@@ -152,16 +154,28 @@ class _Loader:
                 self.faults.add(place, str(error))
                 continue
             taken = places.setdefault(address, place)
-            if taken is not place and address.port != 0:
+            if taken is not place and (address.port != 0 or address.path):
                 self.faults.add(place, f"{quoted(text)} is already listened on by {taken}")
             if listen is not None:
                 self._check_balancers(listen, where)
+                self._check_socket(listen, address.path, where)
                 listens.append(listen)
         if whole and not any("listen" in document.table for document in documents):
             self.faults.add(documents[0].where, 'has no [[listen]]; add one with address = "localhost:8443"')
         if listens and not self.faults and all(listen.plain_http == "redirect" for listen in listens):
             self.faults.add(tables[0][1], "only redirects, and nothing listens for https; add another [[listen]]")
         return tuple(listens)
+
+    def _check_socket(self, listen: ListenConfig, path: str, where: Where) -> None:
+        if not path:
+            for key, default in (("socket_mode", SOCKET_MODE), ("socket_group", "")):
+                if getattr(listen, key) != default:
+                    self.faults.add(where.key(key), "is for unix sockets, such as unix:/run/securelight/web.sock")
+            return
+        if fault := folder_fault(Path(path)):
+            self.faults.add(where.key("address"), fault)
+        if fault := group_fault(listen.socket_group):
+            self.faults.add(where.key("socket_group"), fault)
 
     def _check_balancers(self, listen: ListenConfig, where: Where) -> None:
         try:

@@ -62,11 +62,16 @@ class CertificateFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: FilePath
 
 
+SOCKET_MODE: Final = "0660"
+
+
 class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[listen]]`: one address.
 
-    `address` is `host:port`, `[v6]:port` or `*:port` (all addresses of both families). `plain_http = "redirect"` makes
-    it a plain HTTP port that answers nothing but a 308 to the same URL on https, port `redirect_port`.
+    `address` is `host:port`, `[v6]:port`, `*:port` (all addresses of both families) or `unix:/path/of/socket`; who
+    comes by a unix socket has the address `unix:`, in rules, in trusted_proxies and in logs.
+    `plain_http = "redirect"` makes it a plain HTTP port that answers nothing but a 308 to the same URL on https, port
+    `redirect_port`.
     """
 
     address: str
@@ -76,6 +81,10 @@ class ListenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses and networks of balancers in front of us, whose connections begin with a PROXY protocol header that
     says who the client is. From others, such a header is refused."""
     backlog: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
+    socket_mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3}$")] = SOCKET_MODE
+    """Who may connect to a unix socket: its owner and its group."""
+    socket_group: str = ""
+    """Its group; without it, that of the process that makes it."""
 
 
 class SandboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

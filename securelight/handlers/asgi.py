@@ -25,6 +25,7 @@ from securelight.handlers.asyncio_bridge import AsyncioLifespan
 from securelight.handlers.websocket_link import SilenceWatch
 from securelight.handlers.wsgi import make_handler
 from securelight.model.errors import ConfigError, Refusal
+from securelight.model.request import UNIX
 from securelight.model.upgrade import wanted_protocols
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.stage import RESPONDED, Deferred
@@ -196,7 +197,8 @@ class AsgiHandler:
             # Bytes that are not UTF-8 would break applications that encode the path again; raw_path has them.
             path = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         address = facts.client_address
-        client = (address, peer.port if address == peer.address else 0) if address else None
+        client = None if address == UNIX else (address, peer.port if address == peer.address else 0)
+        local = peer.local_address
         extensions: dict[str, Any] = {
             "http.response.trailers": {},
             "http.response.early_hint": {},
@@ -216,7 +218,7 @@ class AsgiHandler:
             "root_path": self._root_path + facts.route_path,
             "headers": list(request.headers.fields),
             "client": client,
-            "server": (peer.local_address, peer.local_port) if peer.local_address else None,
+            "server": (local.removeprefix(UNIX), None if local.startswith(UNIX) else peer.local_port),
             "state": self._lifespan.state.copy(),
             "extensions": extensions,
         }

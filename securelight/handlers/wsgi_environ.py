@@ -37,7 +37,7 @@ def make_environ(request: Request, facts: Facts, root_path: str) -> dict[str, An
         "QUERY_STRING": request.query.decode("latin-1"),
         "REQUEST_URI": request.target.decode("latin-1"),
         "SERVER_NAME": request.host.strip("[]") or peer.local_address,
-        "SERVER_PORT": str(peer.local_port),
+        "SERVER_PORT": str(peer.local_port or 443),  # a unix socket has none
         "SERVER_PROTOCOL": f"HTTP/{request.http_version}",
         "REMOTE_ADDR": facts.client_address,
         "wsgi.version": (1, 0),

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from securelight.model.request import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,8 @@ FORWARDING_FIELDS = frozenset(
 )
 """What applications believe about the client. From a peer that isn't trusted none of them passes, in no spelling."""
 
-Network = IPv4Network | IPv6Network
+Network = IPv4Network | IPv6Network | Literal["unix:"]
+"""`unix:` is whoever comes by a unix socket."""
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -36,8 +39,11 @@ def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
     Errors: ValueError with the text that is none.
     """
-    networks = []
+    networks: list[Network] = []
     for text in texts:
+        if text == UNIX:
+            networks.append(UNIX)
+            continue
         try:
             networks.append(ip_network(text))
         except ValueError as error:
@@ -63,8 +69,8 @@ class TrustedProxies:
         return bool(self._networks)
 
     def _trusts(self, text: str) -> bool:
-        if not text:  # a unix socket: whoever may open it is trusted with it
-            return True
+        if text == UNIX:
+            return UNIX in self._networks
         try:
             address = ip_address(text)
         except ValueError:
@@ -72,7 +78,7 @@ class TrustedProxies:
         mapped = getattr(address, "ipv4_mapped", None)
         if mapped is not None:
             address = mapped
-        return any(address in network for network in self._networks)
+        return any(address in network for network in self._networks if not isinstance(network, str))
 
     def chain(self, request: Request) -> list[str]:
         """The addresses from the client to the peer of `request`, as far as they can be believed; at least the peer."""
@@ -167,8 +173,9 @@ class ForwardingFields:
             told = request.headers.get(b"x-forwarded-host") or b""
             host = told if told and told.isascii() and not set(told) & set(b' ,;"\\') else host
         if self._x:
-            if len(chain) > 1 or chain[0]:
-                fields.append((b"x-forwarded-for", ", ".join(filter(None, chain)).encode("ascii")))
+            addresses = [address for address in chain if address != UNIX]
+            if addresses:
+                fields.append((b"x-forwarded-for", ", ".join(addresses).encode("ascii")))
             fields.append((b"x-forwarded-proto", scheme))
             if host:
                 fields.append((b"x-forwarded-host", host))
@@ -180,6 +187,6 @@ class ForwardingFields:
 
 def _node(address: str) -> bytes:
     """RFC 7239, section 6."""
-    if not address:
+    if address == UNIX:
         return b"unknown"
     return b'"[' + address.encode("ascii") + b']"' if ":" in address else address.encode("ascii")

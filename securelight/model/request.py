@@ -8,7 +8,7 @@ request goes into its `Facts`, so that a Request can be shared and reused.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from securelight.model.client_certificate import ClientCertificate
@@ -33,14 +33,20 @@ class TlsFacts:
     """The site (SiteConfig.where) by whose rules the handshake asked for it; empty if it did not."""
 
 
+UNIX: Final[Literal["unix:"]] = "unix:"
+"""The address of a client that came by a unix socket."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The other end of one connection."""
 
     address: str
-    """IP address as text, without brackets; empty on a unix socket."""
+    """IP address as text, without brackets; UNIX on a unix socket."""
     port: int
+    """On a unix socket a number that tells its connections apart."""
     local_address: str = ""
+    """`unix:` and the path of a unix socket."""
     local_port: int = 0
     tls: TlsFacts = field(default_factory=TlsFacts)
 

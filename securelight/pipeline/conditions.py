@@ -346,18 +346,13 @@ def _cookie(name: str, fits: TextTest) -> Test:
 
 
 def address_test(networks: Sequence[Network]) -> TextTest:
-    """Whether the address in a text is in one of `networks`; a text that is none (a unix socket) is in none."""
-    trusts = TrustedProxies(networks).trusts
-
-    def inside(address: str) -> bool:
-        return bool(address) and trusts(address)
-
-    return inside
+    """Whether the address in a text is in one of `networks`; a text that is none is in none."""
+    return TrustedProxies(networks).trusts
 
 
 def _client(networks: Sequence[Network]) -> Test:
     trusts = TrustedProxies(networks).trusts
-    return lambda _request, facts: facts.client_address != "" and trusts(facts.client_address)
+    return lambda _request, facts: trusts(facts.client_address)
 
 
 def _place(settings: Condition, geo: GeoDatabases) -> Test:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from securelight.model.errors import Refusal
+from securelight.model.request import UNIX
 from securelight.pipeline.scoreboard import HISTORY_SECONDS, Counts, Scoreboard, UpstreamReport, WorkerReport
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def network_faults(key: str, networks: Sequence[str]) -> list[str]:
     faults = []
     for text in networks:
         try:
-            ip_network(text)
+            if text != UNIX:
+                ip_network(text)
         except ValueError as error:
             faults.append(f"{key}: {error}; write an address or a network such as 192.0.2.0/24")
     return faults
@@ -121,12 +123,15 @@ def only_for(networks: Sequence[str]) -> Callable[[Request, Facts], None]:
     A request that came through a proxy which is not trusted has that proxy's address, which is often the loopback's:
     it is refused too.
     """
-    allowed = tuple(ip_network(text) for text in networks)
+    allowed = tuple(ip_network(text) for text in networks if text != UNIX)
+    unix_too = UNIX in networks
 
     def check(request: Request, facts: Facts) -> None:
         address = facts.client_address
         if address == request.peer.address and not request.headers.isdisjoint(_FORWARDED) and address:
             raise Refusal(403, "This is not for you.", "it came through a proxy that is not trusted")
+        if address == UNIX and unix_too:
+            return
         try:
             client = ip_address(address)
         except ValueError:

@@ -12,6 +12,8 @@ import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from securelight.model.request import UNIX
+
 if TYPE_CHECKING:
     from securelight.model.forwarded import TrustedProxies
     from securelight.model.limits import Limits
@@ -25,7 +27,9 @@ _NETWORK_BYTES = 8
 
 def counted_as(address: str) -> str | bytes:
     """What `address` is counted under: itself for IPv4, its /64 for IPv6, empty for who is not counted."""
-    return address if ":" not in address else _network_of(address)
+    if ":" not in address:
+        return address
+    return "" if address == UNIX else _network_of(address)
 
 
 @lru_cache(maxsize=1024)  # a connection asks three times

@@ -15,11 +15,12 @@ from collections.abc import Callable
 
 import trio
 
-from securelight.model.request import Peer
+from securelight.model.request import UNIX, Peer
 from securelight.server.connection import Connection
 from securelight.server.deadlines import Wheel
 from securelight.server.reactor import Reactor, Stepped
 from securelight.server.service import Service
+from securelight.server.sockets import shown
 from securelight.upstream import poller
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
@@ -44,6 +45,7 @@ class Listener:
 
     def __init__(self, sock: socket.socket, make_service: Callable[[Reactor, Wheel, trio.Nursery], Service]) -> None:
         self._sock = sock
+        self._unix_address = shown(sock) if sock.family == socket.AF_UNIX else ""
         self._make_service = make_service
         self._service: Service | None = None
         self._accepting = False
@@ -161,13 +163,17 @@ class Listener:
                     return False
                 continue  # the client was gone before we came to it
             self.accepted += 1
-            if why := service.addresses.admit(address[0]):
+            if self._unix_address:
+                peer = Peer(UNIX, self.accepted & 0xFFFF, self._unix_address)
+            elif why := service.addresses.admit(address[0]):
                 sock.close()
                 self._refused[why] += 1
                 self._refused_address = address[0]
                 continue
+            else:
+                peer = Peer(address[0], address[1], *sock.getsockname()[:2])
             sock.setblocking(False)
-            connection = Connection(service, sock, Peer(address[0], address[1], *sock.getsockname()[:2]))
+            connection = Connection(service, sock, peer)
             # The ClientHello is often there already; without this the next poll would say so.
             service.reactor.schedule(connection)
         return True

@@ -1,7 +1,7 @@
 """Listening sockets: from an address in the config to bound sockets, and who has a port that is taken.
 
-`host:port`, `[v6]:port`, `*:port` (both families). A host name is bound on every address that it resolves to, so that
-`localhost:8443` answers on 127.0.0.1 and ::1 alike.
+`host:port`, `[v6]:port`, `*:port` (both families), `unix:/path` (server/unix_sockets). A host name is bound on every
+address that it resolves to, so that `localhost:8443` answers on 127.0.0.1 and ::1 alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from securelight.config.schema import ListenConfig
 from securelight.model.errors import ConfigError
+from securelight.server.unix_sockets import identity_of, listen_unix, permit, remove, unix_path
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -34,6 +35,9 @@ def bind(address: str, backlog: int) -> list[socket.socket]:
 
     Errors: ConfigError for an address that cannot be used; OSError with EADDRINUSE if the port is taken.
     """
+    path = unix_path(address)
+    if path is not None:
+        return [listen_unix(path, backlog)]
     host, port = parse_address(address)
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -85,6 +89,8 @@ class BoundSockets:
 
     def __init__(self, bound: Mapping[str, list[socket.socket]]) -> None:
         self._by_address = dict(bound)
+        self._made: dict[str, tuple[int, int]] = {}
+        """Which files our unix sockets are, by address."""
 
     def bind_all(self, listens: Sequence[ListenConfig]) -> list[tuple[ListenConfig, socket.socket]]:
         """The sockets of `listens`; what is not bound yet is bound, all of it or nothing.
@@ -102,22 +108,49 @@ class BoundSockets:
                         sockets = fresh[address] = bind(address, listen.backlog)
                     except OSError as error:
                         raise ConfigError(f"listen {address}", _why_not(address, error)) from error
+                permit(listen)
                 result += [(listen, sock) for sock in sockets]
         except BaseException:
-            BoundSockets(fresh).close()
+            failed = BoundSockets({})
+            failed._take(fresh)
+            failed.close()
             raise
-        self._by_address.update(fresh)
+        self._take(fresh)
         return result
 
+    def _take(self, fresh: Mapping[str, list[socket.socket]]) -> None:
+        self._by_address.update(fresh)
+        for address in fresh:
+            path = unix_path(address)
+            if path is not None:
+                self._made[address] = identity_of(path)
+
     def keep(self, addresses: Collection[str]) -> None:
-        """Close those of all other addresses."""
+        """Close those of all other addresses, and remove the files of theirs that are unix sockets."""
         for address in [address for address in self._by_address if address not in addresses]:
+            path = unix_path(address)
+            if path is not None and address in self._made:
+                remove(path, self._made.pop(address))
             for sock in self._by_address.pop(address):
                 sock.close()
 
     def close(self) -> None:
         """Close all."""
         self.keep(())
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port that a socket listens on; that of https for a unix socket."""
+    name = sock.getsockname()
+    return 443 if isinstance(name, str) else int(name[1])
+
+
+def shown(sock: socket.socket) -> str:
+    """Where a socket listens, as it stands in a configuration."""
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
 def _why_not(address: str, error: OSError) -> str:

@@ -37,6 +37,7 @@ from securelight.server.reactor import Reactor
 from securelight.server.reporter import Counters, Reporter
 from securelight.server.service import Service
 from securelight.server.site_logs import LogTable
+from securelight.server.sockets import port_of
 from securelight.server.stream_runners import StreamRunners
 from securelight.server.tcp_tunnel import TcpRoutes
 from securelight.tls.identity import IdentityTable
@@ -123,7 +124,9 @@ def _confine(confinement: Confinement, task: WorkerTask) -> None:
     if why_not and mode != "off":
         event_log("worker").info("workers are not confined to what they serve", why=why_not)
     if os.geteuid() == 0:
-        event_log("worker").warning("workers run as root", cure="start it as another user, or name who they become in server.user")
+        event_log("worker").warning(
+            "workers run as root", cure="start it as another user, or name who they become in server.user"
+        )
 
 
 def _access_log(logs: LogOutputs) -> AccessLog:
@@ -200,7 +203,7 @@ class Worker:
 
     async def _serve(self) -> None:
         self._listeners = listeners = [
-            Listener(sock, self._service_maker(listen, sock.getsockname()[1])) for listen, sock in self._task.listens
+            Listener(sock, self._service_maker(listen, port_of(sock))) for listen, sock in self._task.listens
         ]
         async with trio.open_nursery() as serving:
             for listener in listeners:

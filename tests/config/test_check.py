@@ -49,7 +49,9 @@ def test_addresses(text: str, address: Address) -> None:
          '"https://localhost:8443" is a URL; write only host and port, such as localhost:8443'),
         ("local host:1", '"local host" is not a host name'),
         ("256.0.0.1:1", '"256.0.0.1" is not an IPv4 address'),
-        ("unix:/run/web.sock", "unix sockets are not served yet; listen on host:port"),
+        *((text, f'"{text}" is not the path of a unix socket, such as unix:/run/securelight/web.sock')
+          for text in ("unix:web.sock", "unix:/run/", "unix:@abstract", "unix:")),
+        ("unix:/" + "a" * 107, f'the path of a unix socket has at most 107 bytes, "/{"a" * 107}" more'),
     ],
 )  # fmt: skip
 def test_what_is_no_address(text: str, what: str) -> None:

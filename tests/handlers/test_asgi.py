@@ -25,7 +25,7 @@ from securelight.handlers.asgi_lifespan import LifespanService
 from securelight.model.errors import ClientDisconnected, ConfigError
 from securelight.model.headers import Headers
 from securelight.model.limits import Limits
-from securelight.model.request import Facts, Peer, Request, TlsFacts
+from securelight.model.request import UNIX, Facts, Peer, Request, TlsFacts
 from tests.handlers.asgi_exchange import (
     MemoryExchange,
     RecordedEvents,
@@ -257,10 +257,10 @@ def test_a_client_behind_a_proxy_has_no_port_that_is_known() -> None:
 
 
 def test_a_unix_socket_has_no_addresses() -> None:
-    request = Request("GET", "/", Headers(), peer=Peer("", 0), target=b"/")
-    scope = scope_of(request, client="")
+    request = Request("GET", "/", Headers(), peer=Peer(UNIX, 7, "unix:/run/web.sock"), target=b"/")
+    scope = scope_of(request, client=UNIX)
     assert scope["client"] is None
-    assert scope["server"] is None
+    assert scope["server"] == ("/run/web.sock", None)
     assert "tls" not in scope["extensions"]
 
 

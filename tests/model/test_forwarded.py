@@ -8,12 +8,12 @@ import pytest
 
 from securelight.model.forwarded import ForwardingFields, TrustedProxies, is_forwarding, parse_networks
 from securelight.model.headers import Headers
-from securelight.model.request import Facts, Peer, Request
+from securelight.model.request import UNIX, Facts, Peer, Request
 
 if TYPE_CHECKING:
     from securelight.model.headers import Field
 
-TRUSTED = TrustedProxies(parse_networks(["10.0.0.0/8", "2001:db8::/32"]))
+TRUSTED = TrustedProxies(parse_networks(["10.0.0.0/8", "2001:db8::/32", "unix:"]))
 
 
 def asked(peer: str, **fields: str) -> Request:
@@ -37,7 +37,9 @@ def asked(peer: str, **fields: str) -> Request:
         ("10.0.0.1", "[2001:db9::1]:80", ["2001:db9::1", "10.0.0.1"]),
         ("2001:db8::9", "2001:db9::1", ["2001:db9::1", "2001:db8::9"]),
         ("::ffff:10.0.0.1", "198.51.100.7", ["198.51.100.7", "::ffff:10.0.0.1"]),
-        ("", "198.51.100.7", ["198.51.100.7", ""]),
+        ("unix:", "198.51.100.7", ["198.51.100.7", "unix:"]),
+        ("", "198.51.100.7", [""]),
+        ("10.0.0.1", "unix:", ["10.0.0.1"]),
     ],
 )
 def test_the_chain_is_read_from_the_right(peer: str, line: str, chain: list[str]) -> None:
@@ -84,7 +86,7 @@ def test_ipv6_and_unix_sockets_in_forwarded() -> None:
     unix: list[Field] = []
     forwarding = ForwardingFields(TRUSTED, "both")
     forwarding.add_to(six, asked("2001:db9::1"))
-    forwarding.add_to(unix, asked(""))
+    forwarding.add_to(unix, asked(UNIX))
 
     assert dict(six)[b"forwarded"].startswith(b'for="[2001:db9::1]";')
     assert dict(unix)[b"forwarded"].startswith(b"for=unknown;")

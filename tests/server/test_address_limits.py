@@ -8,6 +8,7 @@ import pytest
 
 from securelight.model.forwarded import TrustedProxies, parse_networks
 from securelight.model.limits import Limits
+from securelight.model.request import UNIX
 from securelight.server.address_limits import (
     TOO_MANY_CONNECTIONS,
     TOO_MANY_HANDSHAKES,
@@ -66,13 +67,13 @@ def test_handshakes_under_way_have_a_limit_of_their_own() -> None:
 def test_a_trusted_proxy_and_a_unix_socket_have_no_limit() -> None:
     limits = address_limits(1, 1, ("192.0.2.0/24",))
     assert {limits.admit("192.0.2.1") for _ in range(5)} == {""}
-    assert {limits.admit("") for _ in range(5)} == {""}
+    assert {limits.admit(UNIX) for _ in range(5)} == {""}
     assert [limits.admit("198.51.100.1") for _ in range(2)] == ["", TOO_MANY_CONNECTIONS]
 
 
 def test_clients_that_have_gone_leave_nothing_behind() -> None:
     limits = address_limits()
-    addresses = [f"198.51.100.{number}" for number in range(200)] + ["", "2001:db8::1"]
+    addresses = [f"198.51.100.{number}" for number in range(200)] + [UNIX, "2001:db8::1"]
     for address in addresses:
         assert limits.admit(address) == ""
         limits.opened(address)

@@ -182,7 +182,7 @@ def switch_on(folder: Path) -> SwitchedOn:
         path.chmod(0o600)
     (folder / "home/alice/public_html").mkdir(parents=True)
     (folder / "home/alice/public_html/index.html").write_text("alice's")
-    for name in ("run/php", "var/cache/securelight/answers", "var/cache/securelight/compressed"):
+    for name in ("run/php", "run/securelight", "var/cache/securelight/answers", "var/cache/securelight/compressed"):
         (folder / name).mkdir(parents=True, mode=0o700)
 
     authority = ClientAuthority(serve / "private-ca", not_after=datetime.now(UTC) + timedelta(days=100))

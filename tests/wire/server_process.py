@@ -26,7 +26,7 @@ class ServerProcess:
     """One running server.
 
     Attributes:
-        port: the first listener's.
+        port: the first listener's; 0 if all are unix sockets.
         directory: holds securelight.toml, access.log, events.log.
     """
 
@@ -49,8 +49,9 @@ class ServerProcess:
         except BaseException:
             self.stop()
             raise
-        self.ports = [int(address.rpartition(":")[2]) for address in started["addresses"]]
-        self.port = self.ports[0]
+        addresses: list[str] = started["addresses"]
+        self.ports = [int(one.rpartition(":")[2]) for one in addresses if not one.startswith("unix:")]
+        self.port = self.ports[0] if self.ports else 0
 
     def events(self) -> list[dict[str, Any]]:
         """Every event so far."""

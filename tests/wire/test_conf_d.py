@@ -197,13 +197,20 @@ class Visitor:
 
 
 def server(visitor: Visitor) -> None:
-    """The listener of plain HTTP sends people to https."""
+    """The listener of plain HTTP sends people to https; the unix socket serves the same sites."""
     port = visitor.served.server.ports[1]
     with socket.create_connection(("127.0.0.2", port), 15) as sock:
         sock.sendall(b"GET /a?b=c HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: sock.recv(65_536), b"")).lower()
     assert answer.startswith(b"http/1.1 308 ")
     assert b"location: https://localhost:8443/a?b=c\r\n" in answer
+    context = ssl.create_default_context(cafile=str(visitor.served.on.certificates.ca))
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(15)
+        raw.connect(str(visitor.served.on.folder / "run/securelight/web.sock"))
+        with context.wrap_socket(raw, server_hostname="localhost") as sock:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def static_site(visitor: Visitor) -> None:
