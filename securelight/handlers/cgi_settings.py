@@ -118,10 +118,12 @@ def common_faults(settings: UpstreamConfig, base: Path) -> list[str]:
         except ValueError as error:
             faults.append(f"{'upstreams' if settings.upstreams else 'upstream'}: {error}")
     faults += balance_faults(settings, upstreams_of(settings), base)
-    try:
-        parse_target(settings.health.path.encode() or b"/")
-    except Refusal as refusal:
-        faults.append(f"health.path {settings.health.path!r} can't be asked for: {refusal.detail}")
+    path = settings.health.path
+    if path.startswith("/"):
+        try:
+            parse_target(path.encode())
+        except Refusal:
+            faults.append(f"health.path {path!r} can't be asked for: write it as clients do, such as '/ping'")
     return faults
 
 

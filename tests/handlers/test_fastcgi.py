@@ -251,6 +251,11 @@ def test_what_php_logs_is_in_the_event_log(php: ServerProcess, certificates: Tes
     assert "the tide is out" in php.wait_for_event("application error output")["text"]
 
 
+def several(*upstreams: str, **keys: Any) -> dict[str, Any]:
+    """Settings with these addresses."""
+    return {"upstream": "", "upstreams": list(upstreams), **keys}
+
+
 @pytest.mark.parametrize(
     ("keys", "part"),
     [
@@ -265,6 +270,21 @@ def test_what_php_logs_is_in_the_event_log(php: ServerProcess, certificates: Tes
         ({"upstream": "", "spawn": {"command": ["php-cgi"]}}, "is not the path of an executable file"),
         ({"upstream": "", "spawn": {"command": ["/bin/true"], "minimum": 2}}, "minimum is more than"),
         ({"fallback": "/index.php"}, "with root only"),
+        ({"upstreams": ["127.0.0.1:9001"]}, "name either upstream"),
+        (several("127.0.0.1:9001", "127.0.0.1:9001"), "twice; give it a weight"),
+        (several("127.0.0.1:9001", "unix:relative"), "upstreams: 'unix:relative' is not the address"),
+        (several("127.0.0.1:9001", weights={"127.0.0.1:9000": 2}), "is none of the upstreams"),
+        (several("127.0.0.1:9001", balance="hash_cookie"), "hash_name must name the field or cookie"),
+        (several("127.0.0.1:9001", hash_name="user"), "hash_name is for balance"),
+        (several("127.0.0.1:9001", sticky_cookie="at"), "sticky_secret_file must name a file"),
+        (several("127.0.0.1:9001", sticky_cookie="at", sticky_secret_file="none"), "No such file"),
+        (several("127.0.0.1:9001", health={"path": "ping"}), "must begin with a slash"),
+        (several("127.0.0.1:9001", health={"path": "/%zz"}), "can't be asked for"),
+        (several("127.0.0.1:9001", health={"path": "/ping", "connect": True}), "of no use with health.path"),
+        (several("127.0.0.1:9001", health={"statuses": [300, 200]}), "the first is greater"),
+        ({"upstream": "", "spawn": {"command": ["/bin/true"]}, "balance": "two_choices"}, "balance is of use with"),
+        ({"upstream": "", "spawn": {"command": ["/bin/true"]}, "health": {"failures": 1}}, "health is of use with"),
+        ({"upstream": "", "spawn": {"command": ["/bin/true"]}, "weights": {"/bin/true": 2}}, "weights is of use with"),
     ],
 )
 def test_faults_of_the_settings(tmp_path: Path, keys: dict[str, Any], part: str) -> None:

@@ -125,5 +125,11 @@ def test_the_head_is_a_netstring() -> None:
 
 
 def test_faults_of_the_settings(tmp_path: Path) -> None:
-    (fault,) = FEATURE.check(msgspec.convert({"upstream": "relative"}, ScgiConfig), tmp_path)
-    assert "is not the address of an application" in fault
+    def fault(**keys: object) -> str:
+        (found,) = FEATURE.check(msgspec.convert(keys, ScgiConfig), tmp_path)
+        return found
+
+    assert "is not the address of an application" in fault(upstream="relative")
+    assert "name either upstream" in fault()
+    assert "name either upstream" in fault(upstream="127.0.0.1:1", upstreams=["127.0.0.1:2"])
+    assert "hash_name must name" in fault(upstreams=["127.0.0.1:1", "127.0.0.1:2"], balance="hash_header")

@@ -28,7 +28,7 @@ class Fpm(NamedTuple):
     """A php-fpm that runs.
 
     Attributes:
-        unix, tcp: the addresses of its two pools, three processes each; both answer /ping.
+        unix, tcp: the addresses of its two pools, five processes each; both answer /ping.
         asked: by address, the access log of the pool: a line with the path and the status of each request.
     """
 
@@ -58,7 +58,7 @@ def running_pools(directory: Path) -> Iterator[Fpm]:
         (directory / "fpm.conf").write_text(
             f"[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n"
             + "".join(
-                f"[{name}]\nlisten = {address}\npm = static\npm.max_children = 3\nping.path = /ping\n{account}\n"
+                f"[{name}]\nlisten = {address}\npm = static\npm.max_children = 5\nping.path = /ping\n{account}\n"
                 f'access.log = {directory}/{name}.log\naccess.format = "%r %s"\n'
                 for name, address in pools.items()
             )

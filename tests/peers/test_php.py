@@ -61,7 +61,7 @@ def php(
             "unix": f'upstream = "{fpm.unix}"\n{one}',
             "tcp": f'upstream = "{fpm.tcp}"\n{one}',
             "both": f'upstreams = ["{fpm.unix}", "{fpm.tcp}", "unix:{directory}/none"]\n{one}\n'
-            'health = { path = "/ping", seconds = 0.1, downs = 1 }',
+            'health = { path = "/ping", seconds = 0.1, timeout_seconds = 20, downs = 1 }',
             "cgi": f'run_as_root = true\ninterpreters = {{ ".php" = "{php_cgi()}" }}',
             "spawn": f'spawn = {{ command = ["{php_cgi()}"], maximum = 3 }}',
         }
@@ -182,11 +182,13 @@ def test_php_fpm_is_asked_whether_it_is_well(php: tuple[ServerProcess, Fpm]) -> 
     """By its ping.path, which names no script; both pools are well, the third address is not."""
     server, fpm = php
 
-    def pings(log: Path) -> list[str]:
-        return [line for line in log.read_text().splitlines() if line.startswith("/ping")] if log.exists() else []
+    def pings() -> list[list[str]]:
+        """The lines of both pools, once each was asked three times."""
+        lines = [log.read_text().splitlines() if log.exists() else [] for log in fpm.asked.values()]
+        found = [[line for line in pool if line.startswith("/ping")] for pool in lines]
+        return found if all(len(pool) >= 3 for pool in found) else []
 
-    for log in fpm.asked.values():
-        assert set(wait_until(lambda log=log: pings(log)[:3] if len(pings(log)) >= 3 else [], 20)) == {"/ping 200"}
+    assert {line for pool in wait_until(pings, 20) for line in pool} == {"/ping 200"}
     down = [event["upstream"] for event in server.events() if event["event"] == "upstream down"]
     assert down == [f"unix:{server.directory}/none"]
 
