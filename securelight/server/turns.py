@@ -95,10 +95,11 @@ class Turns(abc.ABC):
         if mask == _IN:
             session = self._session
             if (
-                session is None or self._closing_since or self._head_since
+                session is None or self._closing_since or self._head_since or self._reads_on
                 or session.streams or session.senders or session.held
             ):  # fmt: skip
-                self._turn(reading=True)
+                if not (self._reads_on and self.scheduled):  # its next turn comes when the others had theirs
+                    self._turn(reading=True)
             else:
                 self._quick_turn(session)
         elif mask & _GONE:
@@ -184,7 +185,10 @@ class Turns(abc.ABC):
         except TlsFault as fault:
             self._tls_failed(fault)
             return
-        self._turn(reading=True)
+        if data and monotonic() > self._active_at + limits.receive_seconds_per_turn:
+            self._reads_on = True
+            self._service.reactor.schedule(self)
+        self._turn(reading=not self._reads_on)
 
     def _wait_if_open(self) -> None:
         if not self.closed:
