@@ -70,7 +70,7 @@ def test_nobody_has_no_user() -> None:
 )  # fmt: skip
 def test_what_the_user_is_called(user_from: str, user: str | None) -> None:
     facts = Facts("192.0.2.1")
-    client_identity("site[0]", user_from)(request("a.test", "a.test"), facts)  # type: ignore[arg-type]
+    client_identity("site[0]", user_from)(request("a.test", "a.test"), facts)
     assert (facts.user, facts.certificate) == (user, ALICE)
 
 
