@@ -253,19 +253,27 @@ class _Site:
 
     def _on_fastcgi_server(self, one: Setting, _when: Any) -> None:
         for suffix, backends in one.value if isinstance(one.value, list) else []:
+            addresses = []
             for _, backend in backends if isinstance(backends, list) else []:
                 values = dict(backend) if isinstance(backend, list) else {}
                 address = (
                     f"unix:{values['socket']}" if "socket" in values else f"{values.get('host')}:{values.get('port')}"
                 )
-                if not str(suffix).startswith(".") or "root" not in self.table or "None" in address:
+                if "None" in address:
                     self._draft.note(one.line, f"{one.name}: {suffix}")
-                    continue
-                self.table.setdefault("route", []).append({
-                    "path": "/",
-                    "when": {"path": [f"*{suffix}"]},
-                    "fastcgi": {"upstream": address, "root": self.table["root"]},
-                })  # fmt: skip
+                else:
+                    addresses.append(address)
+            if not addresses:
+                continue
+            if not str(suffix).startswith(".") or "root" not in self.table:
+                self._draft.note(one.line, f"{one.name}: {suffix}")
+                continue
+            where = {"upstreams": addresses} if len(addresses) > 1 else {"upstream": addresses[0]}
+            self.table.setdefault("route", []).append({
+                "path": "/",
+                "when": {"path": [f"*{suffix}"]},
+                "fastcgi": {**where, "root": self.table["root"]},
+            })  # fmt: skip
 
     def _on_expire_url(self, one: Setting, _when: Any) -> None:
         units = {

@@ -280,15 +280,8 @@ class _Server:
         if match is None or "$" in one.arguments[0]:
             self._draft.note(one.line, _shown(one))
             return False
-        named = self._upstreams.get(match[2])
-        servers = [match[2]]
-        if named is not None:
-            servers = [inner.arguments[0] for inner in named.block or () if inner.name == "server" and inner.arguments]
-            for inner in named.block or ():
-                if inner.name != "server" or len(inner.arguments) > 1:
-                    self._draft.note(inner.line, f"upstream {match[2]}: {_shown(inner)}")
         table["proxy"] = {"upstreams": [
-            server if server.startswith("unix:") else f"{match[1]}://{server}" for server in servers
+            server if server.startswith("unix:") else f"{match[1]}://{server}" for server in self._servers(match[2])
         ]}  # fmt: skip
         if match[3] == "/" and table.get("path", "/") != "/":
             table["proxy"]["strip_prefix"] = True
@@ -297,10 +290,21 @@ class _Server:
         return True
 
     def _on_fastcgi_pass(self, table: dict[str, Any], one: Directive) -> bool:
-        address = one.arguments[0]
-        table["fastcgi"] = {"upstream": address, "root": self._root or "."}
+        servers = self._servers(one.arguments[0])
+        where = {"upstreams": servers} if len(servers) > 1 else {"upstream": "".join(servers)}
+        table["fastcgi"] = {**where, "root": self._root or "."}
         table.pop("root", None)
         return True
+
+    def _servers(self, name: str) -> list[str]:
+        """Those of the upstream called `name`; itself if there is none, as it is an address then."""
+        named = self._upstreams.get(name)
+        if named is None:
+            return [name]
+        for inner in named.block or ():
+            if inner.name != "server" or len(inner.arguments) > 1:
+                self._draft.note(inner.line, f"upstream {name}: {_shown(inner)}")
+        return [inner.arguments[0] for inner in named.block or () if inner.name == "server" and inner.arguments]
 
     def _on_alias(self, table: dict[str, Any], one: Directive) -> bool:
         table["root"] = one.arguments[0].rstrip("/") or "/"

@@ -95,6 +95,13 @@ $HTTP["host"] == "c.test" { proxy.server = ("" => (("host" => "127.0.0.1", "port
     assert not {"root", "static_file", "directory_listing"} & set(proxied)
 
 
+def test_several_applications_are_one_route() -> None:
+    backends = '(("host" => "10.0.0.1", "port" => 9000), ("socket" => "/run/php.sock"), ("port" => 1))'
+    (site,) = sites(f'server.document-root = "/srv"\nfastcgi.server = ( ".php" => {backends} )')
+    (route,) = site["route"]
+    assert route["fastcgi"] == {"upstreams": ["10.0.0.1:9000", "unix:/run/php.sock"], "root": "/srv"}
+
+
 def test_a_folder_for_each_host() -> None:
     assert sites('evhost.path-pattern = "/srv/%0/"')[0]["root"] == "/srv/{host}"
     assert "root" not in sites('evhost.path-pattern = "/srv/%3/"')[0]

@@ -157,6 +157,16 @@ def test_programs_run_below_every_path_where_they_ran_before() -> None:
     assert [route["fastcgi"]["root"] for route in made if "fastcgi" in route] == ["/srv", "/srv/blog", "/srv/api"]
 
 
+def test_several_applications_are_carried_over() -> None:
+    made = convert_nginx(
+        "http { upstream php { server 10.0.0.1:9000; server unix:/run/php.sock weight=2; } server { listen 443 ssl; "
+        "server_name a.test; root /srv; location ~ [.]php$ { fastcgi_pass php; } } }"
+    )
+    (route,) = (route for route in routes(made) if "fastcgi" in route)
+    assert route["fastcgi"] == {"upstreams": ["10.0.0.1:9000", "unix:/run/php.sock"], "root": "/srv"}
+    assert "line 1: upstream php: server unix:/run/php.sock weight=2" in made.notes
+
+
 def test_files_that_include_each_other_for_ever_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("include a.conf;")
     with pytest.raises(SyntaxFault, match="deep"):
