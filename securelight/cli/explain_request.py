@@ -70,6 +70,7 @@ def explain(config: Config, asked: Asked) -> list[str]:
     context = BuildContext(config.server.limits, ContentCache(config.server.limits), _Silence(), trace=record.condition)
     if config.server.geoip.databases:
         context.geo = geo_databases(config.server.geoip.databases, context.events)
+        Facts.find_place = context.geo.facts_of
     sites = compile_sites(config, [record.watched(feature) for feature in FEATURES], context)
     record.line("request", f"{request.method} {asked.url} from {asked.address}")
     if site is None:

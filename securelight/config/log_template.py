@@ -24,6 +24,7 @@ FIELDS: Final = frozenset(
     | {"request", "method", "scheme", "authority", "host", "target", "path", "query", "protocol", "status", "bytes"}
     | {"duration_ms", "duration_seconds", "stream", "route", "refusal", "error_id"}
     | {"tls_version", "cipher", "sni", "resumed"}
+    | {"country", "continent", "asn"}
     | {"certificate_subject", "certificate_serial", "certificate_fingerprint"}
 )
 MAXIMUM_CHARACTERS: Final = 4_096

@@ -39,6 +39,9 @@ VALUES: dict[str, Callable[[Request, Facts, str], str]] = {
     "scheme": lambda request, _facts, _client: request.scheme,
     "user": lambda _request, facts, _client: facts.user or "",
     "tls_version": lambda request, _facts, _client: request.peer.tls.version,
+    "country": lambda _request, facts, _client: facts.place("country"),
+    "continent": lambda _request, facts, _client: facts.place("continent"),
+    "asn": lambda _request, facts, _client: facts.place("asn"),
 }
 """What may stand in braces in the value of a field that is set."""
 

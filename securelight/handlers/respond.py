@@ -1,4 +1,4 @@
-"""Answers every request with one fixed status, fields and body."""
+"""Answers every request with one fixed status, fields and body, in which parts of the request may stand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from securelight.model.errors import ConfigError
 from securelight.model.field_syntax import field_fault, is_field_value
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.compile import BuildContext, Feature
+from securelight.pipeline.template import field_template, template_faults, text_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from securelight.model.headers import Fields
     from securelight.model.request import Facts, Request
     from securelight.pipeline.stage import Handler
 
@@ -28,6 +30,9 @@ class RespondConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the body, if there is one."""
     fields: dict[str, str] = {}
     """Further response fields."""
+    placeholders: bool = False
+    """Names in braces, such as `{client_address}` or `{country}`, stand for parts of the request, in body and fields;
+    `{{` and `}}` are braces. In the body they are escaped as its type, which is text, HTML, XML or JSON, has it."""
 
 
 def check(settings: RespondConfig, _base: Path) -> Sequence[str]:
@@ -43,6 +48,14 @@ def check(settings: RespondConfig, _base: Path) -> Sequence[str]:
             fault = "write content-type as content_type, beside fields"
         if fault is not None:
             faults.append(f"fields: {fault}")
+    if settings.placeholders:
+        faults += [f"fields: {fault}" for value in settings.fields.values() for fault in template_faults(value)]
+        faults += [f"body: {fault}" for fault in template_faults(settings.body)]
+        if not faults:
+            try:
+                text_template(settings.body, settings.content_type)
+            except ValueError as error:
+                faults.append(f"content_type: {error}")
     return faults
 
 
@@ -59,8 +72,24 @@ def build(settings: RespondConfig, context: BuildContext) -> Handler:
         fields.insert(0, (b"content-type", settings.content_type.encode()))
     response = Response(settings.status, tuple(fields), settings.body.encode(), shared=True)
 
+    if settings.placeholders:
+        return _filled(settings)
+
     def respond(_request: Request, _facts: Facts) -> Response:
         return response
+
+    return respond
+
+
+def _filled(settings: RespondConfig) -> Handler:
+    status = settings.status
+    made = [(name.lower().encode(), field_template(value)) for name, value in settings.fields.items()]
+    body = text_template(settings.body, settings.content_type)
+    before: Fields = ((b"content-type", settings.content_type.encode()),) if settings.body else ()
+
+    def respond(request: Request, facts: Facts) -> Response:
+        fields = (*before, *((name, make(request, facts).encode("ascii", "replace")) for name, make in made))
+        return Response(status, fields, body(request, facts).encode("utf-8", "replace"))
 
     return respond
 

@@ -8,9 +8,11 @@ request goes into its `Facts`, so that a Request can be shared and reused.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from securelight.model.client_certificate import ClientCertificate
     from securelight.model.errors import Refusal
     from securelight.model.headers import Headers
@@ -161,10 +163,22 @@ class Basis(Protocol):
     used: bool
 
 
+class Place(Protocol):
+    """Where an address is from, as far as that is known (files/geo_database)."""
+
+    @property
+    def country(self) -> str: ...  # noqa: D102 - two capitals of ISO 3166, or empty
+    @property
+    def continent(self) -> str: ...  # noqa: D102 - two capitals, or empty
+    @property
+    def asn(self) -> int: ...  # noqa: D102 - the number of a network, or 0
+
+
 class Facts:
     """What stages found out about one request; read by handlers, filters and the access log.
 
     Attributes:
+        find_place: tells where an address is from; None without databases of that. The worker sets it for all requests.
         client_address: the client's IP address after trusted proxies.
         user: the authenticated user, or None.
         certificate: the client's certificate, as verified for the site of this request; None on a site that asks for
@@ -187,6 +201,7 @@ class Facts:
         "user", "variables",
     )  # fmt: skip
     proof: tuple[str, str]
+    find_place: ClassVar[Callable[[str], Place] | None] = None
 
     def __init__(self, client_address: str) -> None:
         self.client_address = client_address
@@ -199,3 +214,8 @@ class Facts:
         self.refusal: Refusal | None = None
         self.log = ""
         self.basis: Basis | None = None
+
+    def place(self, kind: str) -> str:
+        """The `country`, `continent` or `asn` of the client's address; empty if it is not known."""
+        find = Facts.find_place
+        return "" if find is None else str(getattr(find(self.client_address), kind) or "")

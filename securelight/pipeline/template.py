@@ -5,11 +5,13 @@ are braces. Checked when it is read: a name that nothing sets is a fault there, 
 
 What the client chose never changes the shape of the result. In a URL it is percent-encoded, in its authority slashes
 and at signs too, and `//` at the beginning of a path, which would name another host, becomes one slash. In a field,
-whatever is not visible ASCII is percent-encoded.
+whatever is not visible ASCII is percent-encoded. In a body it is text, as HTML, XML or JSON write that.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -42,7 +44,12 @@ _VALUES: Final[dict[str, Value]] = {
     "user": lambda _request, facts: facts.user or "",
     "certificate_subject": lambda _request, facts: facts.certificate.subject if facts.certificate else "",
     "certificate_fingerprint": lambda _request, facts: facts.certificate.fingerprint if facts.certificate else "",
+    "country": lambda _request, facts: facts.place("country"),
+    "continent": lambda _request, facts: facts.place("continent"),
+    "asn": lambda _request, facts: facts.place("asn"),
 }
+PLACES: Final = frozenset({"country", "continent", "asn"})
+"""Those that need databases of addresses."""
 NAMES: Final = tuple(_VALUES)
 _RAW: Final = frozenset({"host", "authority", "query", "?query", "scheme"})
 """Valid as they are in any part of a URL."""
@@ -61,10 +68,9 @@ def template_faults(text: str, captures: frozenset[str] = frozenset()) -> list[s
     return faults
 
 
-def depends_on_head_only(text: str) -> bool:
-    """Whether what the template makes depends on nothing but the request's head, captures aside."""
-    names = {match[1] for match in _PART.finditer(text)}
-    return names.isdisjoint({"client_address", "user", "certificate_subject", "certificate_fingerprint"})
+def tells_place(text: str) -> bool:
+    """Whether the template `text` says where the client is from."""
+    return any(match[1] in PLACES for match in _PART.finditer(text))
 
 
 def url_template(text: str, captures: frozenset[str] = frozenset()) -> Value:
@@ -100,6 +106,27 @@ def field_template(text: str, captures: frozenset[str] = frozenset()) -> Value:
         [_constant(literal) if value is None else _quoted(value, _FIELD_SAFE) for literal, _, value in parts]
     )
     return lambda request, facts: joined(request, facts).strip()
+
+
+def text_template(text: str, content_type: str) -> Value:
+    """Makes the body of an answer; what stands for a name is escaped as text of `content_type` has to be.
+
+    Errors: ValueError for what `template_faults` reports.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    escape: Callable[[str], str] | None = None
+    if kind in ("text/html", "image/svg+xml") or kind.endswith(("/xml", "+xml")):
+        escape = html.escape
+    elif kind.endswith(("/json", "+json")):
+        escape = _json_text
+    elif kind != "text/plain":
+        raise ValueError(f"{kind} is no type whose text can be made safely; there are text/plain, HTML, XML and JSON")
+    return _joined(
+        [
+            _constant(literal) if value is None else value if escape is None else _escaped(value, escape)
+            for literal, _, value in _parts(text, frozenset())
+        ]
+    )
 
 
 def is_constant(text: str) -> bool:
@@ -138,6 +165,15 @@ def _constant(text: str) -> Value:
 
 def _quoted(value: Value, safe: str) -> Value:
     return lambda request, facts: quote(value(request, facts), safe=safe, errors="surrogateescape")
+
+
+def _escaped(value: Value, escape: Callable[[str], str]) -> Value:
+    return lambda request, facts: escape(value(request, facts))
+
+
+def _json_text(text: str) -> str:
+    """Within the quotes of a string, and of a script too."""
+    return json.dumps(text)[1:-1].replace("<", "\\u003c")
 
 
 def _value(name: str, captures: frozenset[str]) -> Value | None:

@@ -127,6 +127,9 @@ _OTHERS: Final[dict[str, _Value]] = {
     "certificate_fingerprint": lambda entry: (
         _text(entry.facts.certificate.fingerprint) if entry.facts.certificate else "-"
     ),
+    "country": lambda entry: _text(entry.facts.place("country")),
+    "continent": lambda entry: _text(entry.facts.place("continent")),
+    "asn": lambda entry: _text(entry.facts.place("asn")),
 }  # fmt: skip
 _MEASURED: Final[dict[str, Callable[[int, int], str]]] = {
     "status": lambda status, _sent_bytes: str(status),

@@ -19,6 +19,7 @@ from securelight.config.schema import Config, ListenConfig
 from securelight.files.content_cache import ContentCache
 from securelight.model.errors import ConfigError, SecurelightError
 from securelight.model.forwarded import TrustedProxies, parse_networks
+from securelight.model.request import Facts
 from securelight.pipeline.compile import BuildContext, CompiledSites, Feature, Service as SideService, compile_sites
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.protocol.engine import Engines
@@ -170,6 +171,7 @@ class Worker:
         )
         if task.config.server.geoip.databases:
             context.geo = geo_databases(task.config.server.geoip.databases, self._events)
+            Facts.find_place = context.geo.facts_of
             context.services.append(GeoService(context.geo, self._in_thread))
         self._sites = compile_sites(task.config, task.features, context)
         self._side_services = context.services

@@ -319,6 +319,7 @@ def geoip(visitor: Visitor) -> None:
     assert (answer.status, answer.headers["location"]) == (302, "/de/")
     assert visitor.ask("world", "/de/").body == b"welt"
     assert visitor.status("world", "/login/") == 403
+    assert visitor.ask("world", "/where").body == b"You seem to be in DE, EU.\n"
 
 
 def headers(visitor: Visitor) -> None:

@@ -37,6 +37,10 @@ when = { country = ["*"] }
 set = { x-from = "{continent} {country}" }
 
 [[site.route]]
+path = "/where"
+respond = { placeholders = true, body = "{country} {continent} {asn}|", fields = { x-where = "in {country}" } }
+
+[[site.route]]
 path = "/DE"
 when = { country = ["DE", "AT"] }
 respond = { body = "moin" }
@@ -54,7 +58,8 @@ def server(
     write(directory / "countries.mmdb", RECORDS)
     write(directory / "asn.mmdb", {"203.0.113.0/24": {"autonomous_system_number": 64_496}})
     extra = '[server.geoip]\ndatabases = ["countries.mmdb", "asn.mmdb"]'
-    write_config(directory, certificates, SITE, engine=engine, extra=extra)
+    log = "{client_address} {country} {continent} {asn} {path}"
+    write_config(directory, certificates, SITE, engine=engine, extra=extra, log_format=log)
     with serving(directory) as process:
         yield process
 
@@ -74,6 +79,18 @@ def test_clients_get_what_is_for_their_country(client: Client) -> None:
         assert client.request("GET", "/").status == 200
     assert client.request("GET", "/DE/", from_("192.0.2.7")).body == b"moin"
     assert client.request("GET", "/DE/", from_("198.51.100.7")).status == 404
+
+
+def test_they_are_words_of_bodies_fields_and_logs(client: Client, server: ServerProcess) -> None:
+    for address, body, field in (
+        ("192.0.2.7", b"DE EU |", "in DE"),
+        ("198.51.100.7", b"JP AS |", "in JP"),
+        ("10.0.0.1", b"  |", "in"),
+    ):
+        found = client.request("GET", "/where", from_(address))
+        assert (found.body, found.headers["x-where"]) == (body, field)
+    server.wait_for_access("198.51.100.7 JP AS - /where")
+    server.wait_for_access("10.0.0.1 - - - /where")
 
 
 def test_a_network_is_kept_out_and_no_client_can_claim_another(client: Client) -> None:
