@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_nobody_has_no_user() -> None:
         ("none", None),
     ],
 )  # fmt: skip
-def test_what_the_user_is_called(user_from: str, user: str | None) -> None:
+def test_what_the_user_is_called(user_from: Any, user: str | None) -> None:
     facts = Facts("192.0.2.1")
     client_identity("site[0]", user_from)(request("a.test", "a.test"), facts)
     assert (facts.user, facts.certificate) == (user, ALICE)
