@@ -247,6 +247,7 @@ def test_malformed_hellos_are_refused(body: bytes) -> None:
         (records(REAL[5:], 20)[:25] + b"\x15\x03\x03\0\x02\x02\x28", Alert.UNEXPECTED_MESSAGE),
         (b"\x80\x2e\x01\x00\x02\0\x15", Alert.PROTOCOL_VERSION),  # SSL 2
     ],
+    ids=["empty fragment", "long record", "old version", "not a hello", "alert within", "SSL 2"],
 )
 def test_records_that_carry_no_client_hello(data: bytes, description: Alert) -> None:
     assert refused(data).alert == alert(description)
