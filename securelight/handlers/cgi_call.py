@@ -5,8 +5,8 @@ first byte is out it becomes 502 or 504. A body whose length was not announced i
 buffer, since CONTENT_LENGTH must be told; 411 for more, unless it is to be spooled.
 
 A request is asked of another application, or again, where there was no connection, or where the application has said
-that it did not look at it; and where a kept connection turned out to be dead and doing it twice is safe. Never once
-something of its body was taken from the client, and only as often as the route's budget allows.
+that it did not look at it; and where a connection ended without a byte of an answer and doing it twice is safe. Never
+once something of its body was taken from the client, and only as often as the route's budget allows.
 
 A local redirect starts the request again with the path that it names (RFC 3875, section 6.2.2), which is bounded as
 every rewrite is. A file that the answer names is sent by handlers/sendfile.
@@ -208,8 +208,11 @@ class CgiCall:
             try:
                 head = await self._ask_one(back_end, connection)
             except UpstreamBroken as fault:
-                if not self._may_retry(fault, reused=reused) or retries >= group.retries or not group.budget.spend():
-                    raise self._broken(str(fault), blamed=not reused and not fault.unprocessed) from fault
+                blamed = not reused and not fault.unprocessed
+                if not self._may_retry(fault) or retries >= group.retries or not group.budget.spend():
+                    raise self._broken(str(fault), blamed=blamed) from fault
+                if blamed:
+                    group.failed(back_end, str(fault))
                 retries += 1
                 fresh = True
                 if not reused:
@@ -220,10 +223,10 @@ class CgiCall:
             back_end.health.worked()
             return head
 
-    def _may_retry(self, fault: UpstreamBroken, *, reused: bool) -> bool:
+    def _may_retry(self, fault: UpstreamBroken) -> bool:
         if self._begun or self._body_taken:
             return False
-        return fault.unprocessed or (reused and fault.unread and self._request.method in _SAFE)
+        return fault.unprocessed or (fault.unread and self._request.method in _SAFE)
 
     async def _ask_one(self, back_end: BackEnd, connection: CgiConnection) -> CgiHead | None:
         request = self._request

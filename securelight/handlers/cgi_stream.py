@@ -23,7 +23,7 @@ class OneRequestConnection:
         status_line: what answers begin with; None for a CGI head.
     """
 
-    __slots__ = ("_request_head", "_status_line", "_stream")
+    __slots__ = ("_request_head", "_status_line", "_stream", "_touched")
     reusable = False
 
     def __init__(
@@ -35,6 +35,7 @@ class OneRequestConnection:
         self._stream = stream
         self._request_head = request_head
         self._status_line = status_line
+        self._touched = False
 
     async def begin(self, variables: Sequence[Variable]) -> None:
         """Send the variables."""
@@ -45,7 +46,7 @@ class OneRequestConnection:
         try:
             await self._stream.send(data)
         except OSError as error:
-            raise UpstreamBroken(f"sending: {error}") from error
+            raise UpstreamBroken(f"sending: {error}", unread=not self._touched) from error
 
     async def finish(self) -> None:
         """The length has told already where the body ends."""
@@ -54,14 +55,17 @@ class OneRequestConnection:
         """More of the answer; b"" at the end of the connection."""
         try:
             while data := await self._stream.receive():
+                self._touched = True
                 if self._status_line is not None:
                     data = self._status_line.feed(data)
                 if data:
                     return data
         except OSError as error:
-            raise UpstreamBroken(f"receiving: {error}") from error
+            raise UpstreamBroken(f"receiving: {error}", unread=not self._touched) from error
         except ValueError as error:
             raise UpstreamBroken(str(error)) from error
+        if not self._touched:
+            raise UpstreamBroken("the connection ended without an answer", unread=True)
         return b""
 
     def is_quiet(self) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 REST = "failures = 1\nfailure_seconds = 600"
 CHECKS = "failures = 0\nseconds = 0.1\nups = 2\ndowns = 2"
+
+
+AWAY = ("checked", "connects", "patient", "restarts")
 
 
 class Behind(NamedTuple):
@@ -54,12 +59,13 @@ def routes(kind: str, behind: Behind) -> str:
     """The routes of one protocol."""
     a, b, full = (f'"{one.address}"' for one in (behind.a, behind.b, behind.full))
     none_1, none_2 = f'"{behind.none_1}"', f'"{behind.none_2}"'
-    checked, connects, patient = (f'"unix:{one}"' for one in behind.away.values())
+    checked, connects, patient, restarts = (f'"unix:{one}"' for one in behind.away.values())
     path = f"/{kind}/checked/healthy"
     tables = {
         "checked": f'upstreams = [{b}, {checked}]\n[site.route.{kind}.health]\npath = "{path}"\n{CHECKS}',
         "connects": f"upstreams = [{b}, {connects}]\n[site.route.{kind}.health]\nconnect = true\n{CHECKS}",
         "patient": f"upstreams = [{patient}]\ntry_seconds = 30",
+        "restarts": f"upstreams = [{restarts}]\ntry_seconds = 30\nretries = 10",
         "turn": f"upstreams = [{a}, {b}]\nweights = {{ {a} = 3 }}",
         "hash": f'upstreams = [{a}, {b}]\nbalance = "hash_header"\nhash_name = "X-User"',
         "cookie-hash": f'upstreams = [{a}, {b}]\nbalance = "hash_cookie"\nhash_name = "user"',
@@ -94,7 +100,7 @@ def served(engine: str, tmp_path_factory: pytest.TempPathFactory, certificates: 
             for one in made:
                 stack.callback(one.close)
             none_1, none_2 = (f"unix:{directory}/{kind}-none-{number}" for number in (1, 2))
-            away = {route: directory / f"{kind}-{route}" for route in ("checked", "connects", "patient")}
+            away = {route: directory / f"{kind}-{route}" for route in AWAY}
             behind[kind] = Behind(made[0], made[1], made[2], away, none_1, none_2)
         site = "".join(routes(kind, behind[kind]) for kind in KINDS)
         site += '[[site.route]]\npath = "/status"\nstatus_page = {}\n[[site.route]]\npath = "/metrics"\nmetrics = {}\n'
@@ -219,10 +225,14 @@ def test_one_that_did_not_look_at_a_request_is_not_the_last(client: Client, kind
 
 
 def test_what_may_have_been_done_is_not_done_twice(client: Client, kind: str, behind: Behind) -> None:
-    for method, fields, body in (("GET", {}, None), ("POST", {"content-length": "3"}, b"abc")):
-        answer = client.request(method, f"/{kind}/close/close", fields, body)
-        assert answer.status == 502
+    for fields, body in (({"content-length": "3"}, b"abc"), ({"content-length": "0"}, b"")):
+        assert client.request("POST", f"/{kind}/close/close", fields, body).status == 502
     assert sorted(body for _path, body in behind.a.requests + behind.b.requests) == [b"", b"abc"]
+
+
+def test_what_may_be_done_twice_is_asked_of_others(client: Client, kind: str, behind: Behind) -> None:
+    assert client.request("GET", f"/{kind}/close/close").status == 502
+    assert (len(behind.a.requests), len(behind.b.requests)) in ((1, 2), (2, 1)), "the first one and two retries"
 
 
 def test_one_that_says_that_it_is_unwell_rests(client: Client, kind: str, behind: Behind) -> None:
@@ -302,6 +312,31 @@ def test_one_that_restarts_is_waited_for(client: Client, kind: str, behind: Behi
         assert bodies(client, f"/{kind}/patient", 2) == [b"back"] * 2
     finally:
         back.close()
+
+
+def test_restarts_under_load_lose_no_request_that_may_be_sent_again(kind: str, behind: Behind, dial: Dial) -> None:
+    seen: list[bytes] = []
+    over = threading.Event()
+
+    def load(client: Client) -> None:
+        while not over.is_set():
+            answer = client.request("GET", f"/{kind}/restarts")
+            seen.append(answer.body if answer.status == 200 else str(answer.status).encode())
+
+    with ThreadPoolExecutor(4) as pool, contextlib.ExitStack() as stack:
+        made = [pool.submit(load, client) for client in (dial.h1(), dial.h1(), dial.h2(), dial.h2())]
+        stack.callback(over.set)
+        for life in range(5):
+            upstream = CgiUpstream(kind, f"life {life}", behind.away["restarts"])
+            stack.callback(upstream.close)
+            wanted = len(seen) + 30
+            wait_until(lambda count=wanted: len(seen) >= count, 20)  # type: ignore[misc]
+            if life < 4:
+                upstream.close()
+        over.set()
+        for one in made:
+            one.result(20)
+    assert set(seen) == {b"life %d" % life for life in range(5)}
 
 
 # What is told.
