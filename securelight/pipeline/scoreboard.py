@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from securelight.pipeline.nonce_board import NonceBoard
 from securelight.pipeline.purge_board import PurgeBoard
 
 _R = TypeVar("_R")
@@ -156,6 +157,7 @@ class Scoreboard:
         wanted: something shows the status, so reports are worth writing.
         draining: this process takes no more connections.
         purges: what workers tell each other to forget; a row is that of the slot with its number.
+        nonces: what clients have proved with them, for digest passwords.
         answers: what this process holds of answers, for its report.
     """
 
@@ -167,6 +169,7 @@ class Scoreboard:
         self.wanted = False
         self.draining = False
         self.purges = PurgeBoard(slots)
+        self.nonces = NonceBoard()
         self.answers: list[Held] = []
 
     def claim(self) -> int:

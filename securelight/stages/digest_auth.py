@@ -150,7 +150,7 @@ class _Gate:
         self._realm = settings.realm
         self._algorithm = settings.algorithm
         self._name = hashlib.sha256 if settings.algorithm == "SHA-256" else hashlib.md5
-        self._nonces = Nonces(f"{context.where} {settings.realm}", settings.nonce_seconds)
+        self._nonces = Nonces(f"{context.where} {settings.realm}", settings.nonce_seconds, context.scoreboard.nonces)
         self._failures = LoginFailures(settings.realm, settings.delay_seconds, context.events)
         self._events = context.events
 

@@ -6,8 +6,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 
+from securelight.pipeline.nonce_board import BUCKETS, WAYS, WINDOW, NonceBoard
 from securelight.stages import digest_nonces
-from securelight.stages.digest_nonces import WINDOW, Nonces
+from securelight.stages.digest_nonces import Nonces
 
 
 class Clock:
@@ -22,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_each_count_is_taken_once_in_any_order() -> None:
-    nonces = Nonces("a", 60)
+    nonces = Nonces("a", 60, NonceBoard())
     nonce = nonces.make()
     for count in (1, 3, 2, 5, 4, 70, 69, 7):
         assert nonces.take(nonce, count), count
@@ -34,7 +35,7 @@ def test_each_count_is_taken_once_in_any_order() -> None:
 
 
 def test_a_nonce_is_over_after_its_time(clock: Clock) -> None:
-    nonces = Nonces("a", 60)
+    nonces = Nonces("a", 60, NonceBoard())
     nonce = nonces.make()
     clock.now += 59
     assert nonces.take(nonce, 1)
@@ -45,9 +46,10 @@ def test_a_nonce_is_over_after_its_time(clock: Clock) -> None:
 
 
 def test_only_our_own_for_this_purpose_and_in_this_spelling_are_taken() -> None:
-    nonces = Nonces("a", 60)
+    board = NonceBoard()
+    nonces = Nonces("a", 60, board)
     nonce = nonces.make()
-    assert not Nonces("b", 60).take(nonce, 1)
+    assert not Nonces("b", 60, board).take(nonce, 1)
     raw = urlsafe_b64decode(nonce)
     later = (int.from_bytes(raw[:8]) + 1).to_bytes(8) + raw[8:]
     for forged in (
@@ -61,17 +63,16 @@ def test_only_our_own_for_this_purpose_and_in_this_spelling_are_taken() -> None:
     ):
         assert not nonces.take(forged, 1), forged
     assert nonces.take(nonce, 1)
-    assert Nonces("a", 60).take(nonce, 2)  # another worker
+    assert not Nonces("a", 60, board).take(nonce, 1)  # another worker
+    assert Nonces("a", 60, board).take(nonce, 2)
 
 
-def test_what_was_forgotten_is_not_taken_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digest_nonces, "NONCES", 3)
-    nonces = Nonces("a", 60)
-    first = nonces.make()
-    unused = nonces.make()
+def test_what_was_forgotten_is_not_taken_again(clock: Clock) -> None:
+    nonces = Nonces("a", 60, NonceBoard())
+    first, unused = nonces.make(), nonces.make()
     assert nonces.take(first, 1)
-    for _ in range(3):
-        clock.now += 1
+    for _ in range(6 * BUCKETS * WAYS):
+        clock.now += 0.001
         assert nonces.take(nonces.make(), 1)
     assert not nonces.take(first, 1)
     assert not nonces.take(first, 2)

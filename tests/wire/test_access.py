@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bcrypt
 import pytest
 
-from tests.wire.clients import Answer, Http1
+from tests.wire.clients import Http1
 from tests.wire.server_process import ServerProcess, serving, write_config
 
 if TYPE_CHECKING:
@@ -158,30 +161,41 @@ def test_a_client_that_knows_digest_comes_in(curl: Callable[..., str], server: S
     assert curl("/old/", "-u", "alice:wonderland", "-X", "POST").split()[-1] == "405"
 
 
-def test_any_worker_takes_a_nonce_of_another(tmp_path: Path, certificates: TestCertificates) -> None:
+def test_any_worker_takes_a_nonce_of_another_and_no_count_twice(tmp_path: Path, certificates: TestCertificates) -> None:
     secret = hashlib.sha256(b"alice:club:x").hexdigest()
     (tmp_path / "digests").write_text(f"alice:club:{secret}\n")
     (tmp_path / "digests").chmod(0o600)
     site = 'respond = { body = "in" }\ndigest_auth = { file = "digests", realm = "club" }'
     write_config(tmp_path, certificates, site, workers=2)
 
+    def field(count: int, nonce: str) -> dict[str, str]:
+        asked = hashlib.sha256(b"GET:/").hexdigest()
+        proof = hashlib.sha256(f"{secret}:{nonce}:{count:08x}:c:auth:{asked}".encode()).hexdigest()
+        said = f'Digest username="alice", realm="club", nonce="{nonce}", uri="/", qop=auth, nc={count:08x}, cnonce="c"'
+        return {"authorization": f'{said}, response="{proof}", algorithm=SHA-256'}
+
     with serving(tmp_path) as process:
 
-        def ask(count: int, nonce: str) -> Answer:
-            asked = hashlib.sha256(b"GET:/").hexdigest()
-            proof = hashlib.sha256(f"{secret}:{nonce}:{count:08x}:c:auth:{asked}".encode()).hexdigest()
-            said = (
-                f'Digest username="alice", realm="club", nonce="{nonce}", uri="/", qop=auth, nc={count:08x}, cnonce="c"'
-            )
-            client = Http1(process.port, certificates.ca)
-            try:
-                return client.request("GET", "/", {"authorization": f'{said}, response="{proof}", algorithm=SHA-256'})
-            finally:
-                client.close()
+        def ask(nonce: str, *counts: int) -> list[int]:
+            """The statuses of these counts, on a connection of its own, which one of the workers has."""
+            with closing(Http1(process.port, certificates.ca)) as client:
+                return [client.request("GET", "/", field(count, nonce)).status for count in counts]
 
-        challenge = ask(1, "AAAA").headers["www-authenticate"]
+        with closing(Http1(process.port, certificates.ca)) as client:
+            challenge = client.request("GET", "/", field(1, "AAAA")).headers["www-authenticate"]
         [nonce] = re.findall(r'nonce="([^"]+)"', challenge)
-        assert [ask(count, nonce).status for count in range(1, 13)] == [200] * 12
+        assert [ask(nonce, count) for count in range(1, 13)] == [[200]] * 12
+        assert [ask(nonce, 12) for _ in range(12)] == [[401]] * 12
+
+        counts = range(13, 43)
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(lambda _: ask(nonce, *counts), range(6)))
+        for count, statuses in zip(counts, zip(*found, strict=True), strict=True):
+            assert sorted(statuses) == [200] + [401] * 5, count
+
+        process.send_signal(signal.SIGHUP)
+        process.wait_for_event("reloaded")
+        assert [ask(nonce, count) for count in (42, 43, 43)] == [[401], [200], [401]]
 
 
 def test_what_an_onlooker_heard_opens_nothing(client: Client, curl: Callable[..., str]) -> None:
