@@ -109,7 +109,7 @@ class Limits:
         256, "bytes a chunk line", "nothing uses extensions; CVE-2023-39326; 400", "lighttpd 1024, Twisted 4096"
     )
     chunk_overhead_bytes: int = _limit(
-        16_384, "bytes a body", "all chunk lines together beyond twice the bytes of data: one-byte-chunk abuse; 400",
+        4_096, "bytes a body", "all chunk lines together beyond twice the bytes of data: one-byte-chunk abuse; 400",
         "Go 16 kB beyond the same ratio",
     )  # fmt: skip
     trailer_bytes: int = _limit(8_192, "bytes", "trailer fields of one request", "Go 4 kB")
