@@ -28,7 +28,7 @@ from securelight.stages.signed_links import signature
 from tests.peers.php import running_fpm
 from tests.server.processes import wait_until
 from tests.wire.clients import Answer, Client, Http1, Http2
-from tests.wire.conf_d import DOWNLOAD_BYTES, EXAMPLES, LINK_SECRET, PICTURE, switch_on
+from tests.wire.conf_d import DOWNLOAD_BYTES, EXAMPLES, LINK_SECRET, PICTURE, SwitchedOn, switch_on
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
 from tests.wire.server_process import ServerProcess, running
 from tests.wire.test_tcp import Behind
@@ -40,13 +40,25 @@ ALICE: Final = {"authorization": "Basic " + base64.b64encode(b"alice:secret").de
 class Served:
     """The server with all examples, and what is behind it.
 
+    Args:
+        folder: of its own.
+        engine: of the server.
+        stack: ends everything.
+        adjust: changes the examples further before the server starts.
+
     Attributes:
         on: the folder of the examples.
         upstreams: the servers behind it, by the address that the example has.
         server: the process.
     """
 
-    def __init__(self, folder: Path, engine: str, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: str,
+        stack: contextlib.ExitStack,
+        adjust: Callable[[SwitchedOn], None] = lambda _on: None,
+    ) -> None:
         self.on = switch_on(folder)
         self.srv = folder / "srv"
         self.upstreams: dict[str, RawUpstream] = {}
@@ -72,6 +84,7 @@ class Served:
             listening = stack.enter_context(running_fpm(directory))
             self.on.change(file, (f"{folder}/run/php/php-fpm.sock", str(listening)))
         stack.enter_context(running_uwsgi(folder))
+        adjust(self.on)
         self.server: ServerProcess = stack.enter_context(running(folder))
 
     def _start_mail_server(self) -> None:
