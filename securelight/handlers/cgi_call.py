@@ -23,6 +23,7 @@ import trio
 
 from securelight.handlers.both_ways import answer_while_uploading, pass_body
 from securelight.handlers.cgi_back_end import receive_head
+from securelight.handlers.upstream_group import HELD_SECONDS
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.headers import Headers
@@ -120,6 +121,7 @@ class CgiCall:
         self._group: UpstreamGroup[BackEnd]
         self._back_end: BackEnd | None = None
         self._waiting = False
+        self._held_seconds = 0.0
         self._begun = False
         self._body_taken = False
         self._upload_over = True
@@ -169,8 +171,10 @@ class CgiCall:
 
     def _wait_for(self, seconds: float) -> None:
         """The application is to do something within so many seconds. While an upload goes on it may wait for that."""
-        self._waiting = self._upload_over
-        self._scope.deadline = min(self._total_deadline, trio.current_time() + seconds)
+        now = trio.current_time()
+        enough = min(seconds, self._timeouts.total_seconds) / 2  # else a client has used the total time up
+        self._waiting = self._upload_over and self._total_deadline - now >= enough
+        self._scope.deadline = min(self._total_deadline, now + seconds)
 
     # Which application, and how often.
 
@@ -208,7 +212,7 @@ class CgiCall:
             try:
                 head = await self._ask_one(back_end, connection)
             except UpstreamBroken as fault:
-                blamed = not reused and not fault.unprocessed
+                blamed = not reused and not fault.unprocessed and self._held_seconds < HELD_SECONDS
                 if not self._may_retry(fault) or retries >= group.retries or not group.budget.spend():
                     raise self._broken(str(fault), blamed=blamed) from fault
                 if blamed:
@@ -247,6 +251,7 @@ class CgiCall:
             back_end.pool.release(connection, reusable=connection.reusable)
 
     async def _upload(self, connection: CgiConnection) -> None:
+        started = trio.current_time()
         try:
             if self._spool is not None:
                 await self._pass_spooled(self._spool, connection)
@@ -258,6 +263,8 @@ class CgiCall:
                 )
             await connection.finish()
         finally:
+            if self._spool is None:
+                self._held_seconds += trio.current_time() - started
             self._upload_over = True
             if not self._begun:
                 self._wait_for(self._timeouts.first_byte_seconds)
@@ -303,7 +310,7 @@ class CgiCall:
                     raise UpstreamBroken("the answer is longer than announced")
             if data:
                 self._patient()
-                await exchange.send(data)
+                await self._send(data)
             self._wait_for(self._timeouts.idle_seconds)
             data = await connection.receive()
             if not data:
@@ -313,6 +320,11 @@ class CgiCall:
         self._patient()
         await exchange.end()
         return None
+
+    async def _send(self, data: bytes) -> None:
+        started = trio.current_time()
+        await self._exchange.send(data)
+        self._held_seconds += trio.current_time() - started
 
     async def _drop_body(self, connection: CgiConnection, size: int) -> None:
         """Read a little of a body that nobody gets, so that a program can end and a kept connection stays of use."""

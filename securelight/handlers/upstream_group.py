@@ -26,6 +26,9 @@ RETRY_SHARE = 0.2
 RETRIES_IN_HAND = 10.0
 REPORT_SECONDS = 5.0
 """Between two reports of the failures of one server."""
+HELD_SECONDS = 1.0
+"""A client that has kept a server waiting for so long, by a slow upload or download, may be why that gave up: health
+must not suffer from what any client can do."""
 
 
 class Member(Protocol):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = ("fastcgi", "scgi", "uwsgi")
+PATIENCE_SECONDS = 2.5
+"""For a body, at /gives-up."""
 
 
 class CgiUpstream:
@@ -85,6 +87,8 @@ class CgiUpstream:
         if self.name == b"full":
             sock.sendall(_packed(3, b"\0\0\0\0\2\0\0\0"))  # FCGI_OVERLOADED
             return False
+        if path.endswith("/gives-up"):
+            sock.settimeout(PATIENCE_SECONDS)
         if path.endswith("/early"):
             sock.sendall(_packed(6, b"Content-Type: text/plain\r\n\r\nearly"))
         body = b""
@@ -121,6 +125,8 @@ class CgiUpstream:
 
     def _plain(self, sock: socket.socket, file: BinaryIO, variables: dict[bytes, bytes], status: bytes) -> bool:
         path = variables[b"REQUEST_URI"].decode()
+        if path.endswith("/gives-up"):
+            sock.settimeout(PATIENCE_SECONDS)
         if path.endswith("/early"):
             sock.sendall(status + b"200 OK\r\nContent-Type: text/plain\r\n\r\nearly")
         answer = self._answer(path, _exactly(file, int(variables[b"CONTENT_LENGTH"] or b"0")))

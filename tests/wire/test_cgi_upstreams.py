@@ -82,6 +82,7 @@ def routes(kind: str, behind: Behind) -> str:
         "close": f"upstreams = [{a}, {b}]\nhealth = {{ failures = 0 }}",
         "unwell": f"upstreams = [{a}, {b}]\n[site.route.{kind}.health]\n{REST}\nfailure_statuses = [503]",
         "slow": f"upstreams = [{a}, {b}]\ntimeouts.idle_seconds = 0.2\n[site.route.{kind}.health]\n{REST}",
+        "gives-up": f"upstreams = [{a}, {b}]\n[site.route.{kind}.health]\n{REST}",
         "late": f"upstreams = [{a}, {b}]\ntimeouts.first_byte_seconds = 0.3\n[site.route.{kind}.health]\n{REST}",
     }
     head = '[[site.route]]\npath = "/{kind}/{name}"\n[site.route.{kind}]\n'
@@ -269,6 +270,17 @@ def test_a_client_that_is_slow_or_gone_says_nothing_of_them(client: Client, kind
         gone.send(f"POST /{kind}/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf".encode())
         gone.close()
     assert set(bodies(dial.h2(), f"/{kind}/slow", 4)) == {b"a", b"b"}
+
+
+def test_one_that_gave_a_slow_client_up_is_not_blamed(dial: Dial) -> None:
+    client = dial.h2()
+    paths = [f"/{kind}/gives-up/gives-up" for kind in KINDS for _ in range(2)]
+    streams = [client.open("POST", path, {"content-length": "9"}, end=False) for path in paths]
+    for stream in streams:
+        client.send_body(stream, b"half", end=False)
+    assert [client.answer(stream).status for stream in streams] == [502] * 6
+    for kind in KINDS:
+        assert set(bodies(client, f"/{kind}/gives-up", 4)) == {b"a", b"b"}
 
 
 # Checks, and what comes back.
