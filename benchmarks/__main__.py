@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks import instructions, report
 from benchmarks.goals import servers_in
-from benchmarks.origin import origin
+from benchmarks.origin import origin, php
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Ability, Peer
 from benchmarks.pictures import draw
@@ -112,6 +112,12 @@ def measure_all(
                 except BenchmarkError as error:
                     left_out["proxies"] = str(error)
                     here = [one for one in here if Ability.PROXY not in one.needs]
+            if any(Ability.FASTCGI in one.needs for one in here):
+                try:
+                    stack.enter_context(php(setting))
+                except BenchmarkError as error:
+                    left_out["PHP"] = str(error)
+                    here = [one for one in here if Ability.FASTCGI not in one.needs]
             targets, failures = start_all(stack, wanted, setting, application=application)
             left_out |= failures
             for workload in here:

@@ -1,14 +1,16 @@
-"""The server behind the proxies of groups 13 to 16: nginx over plain HTTP/1.1, on the core of the load, so that what is
-measured on the other core is the proxy alone.
+"""The server behind the proxies of groups 13 to 16, nginx over plain HTTP/1.1, and php-fpm of group 18: on the core of
+the load, so that what is measured on the other core is the server in front alone.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from benchmarks.processes import BenchmarkError, cores, on_core
 from benchmarks.setting import Setting, find_program
@@ -35,6 +37,21 @@ http {{
 }}
 """
 
+_PHP_CONFIG = """
+[global]
+daemonize = no
+error_log = {folder}/error.log
+[hello]
+{account}
+listen = {socket}
+listen.mode = 0666
+listen.backlog = 4096
+pm = static
+pm.max_children = {children}
+"""
+PHP_CHILDREN = 120
+"""A connection that is kept has a process of php-fpm to itself: enough for all servers, which run at the same time."""
+
 
 @contextmanager
 def origin(setting: Setting) -> Iterator[None]:
@@ -50,12 +67,39 @@ def origin(setting: Setting) -> Iterator[None]:
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=setting.origin_port, site=setting.site))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]
-    process = subprocess.Popen(on_core(cores()[1], command), stdin=subprocess.DEVNULL)
+    with _behind(command, lambda: _listens(setting.origin_port)):
+        yield
+
+
+@contextmanager
+def php(setting: Setting) -> Iterator[None]:
+    """php-fpm on `setting.php_socket`.
+
+    Errors: BenchmarkError if it is not installed, or does not start.
+    """
+    found = sorted(Path("/usr/sbin").glob("php-fpm[0-9]*"))
+    if not found:
+        raise BenchmarkError("php-fpm is not installed")
+    folder = setting.php_socket.parent
+    folder.mkdir()
+    folder.chmod(0o755)
+    account = "user = nobody\ngroup = nogroup" if os.geteuid() == 0 else ""
+    config = folder / "fpm.conf"
+    config.write_text(
+        _PHP_CONFIG.format(folder=folder, socket=setting.php_socket, account=account, children=PHP_CHILDREN)
+    )
+    with _behind([str(found[-1]), "-F", "-y", str(config)], setting.php_socket.exists):
+        yield
+
+
+@contextmanager
+def _behind(command: Sequence[str], ready: Callable[[], bool]) -> Iterator[None]:
+    process = subprocess.Popen(on_core(cores()[1], command), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _listens(setting.origin_port):
+        while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise BenchmarkError("the server behind the proxies does not start")
+                raise BenchmarkError(f"{Path(command[0]).name}, which is to be behind the servers, does not start")
             time.sleep(0.05)
         yield
     finally:

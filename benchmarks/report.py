@@ -34,6 +34,9 @@ GROUPS = {
     15: "Compression",
     16: "Cache",
     17: "Rules, limits, passwords",
+    18: "PHP by FastCGI",
+    19: "WSGI applications",
+    20: "WebSockets",
 }
 
 

@@ -37,6 +37,7 @@ CODED_SMALL, CODED_TEN, MADE_TEN = "/coded/small.html", "/coded/ten.html", "/mad
 """Files that are compressed, and an answer of the server behind that is."""
 KEPT_SMALL, KEPT_MEGABYTE = "/kept/small.html", "/kept/1m.bin"
 """What the server behind says may be kept."""
+PHP_HELLO = "/php/hello.php"
 RULED, LIMITED, GUARDED = "/ruled/small.html", "/limited/small.html", "/guarded/small.html"
 PAGE = ("/static/page/index.html", *(f"/static/page/asset-{number:02}.js" for number in range(PAGE_ASSETS)))
 
@@ -74,6 +75,11 @@ class Setting:
     def authority(self) -> Path:
         """The certificate that clients have to trust."""
         return self.certificates.authority.certificate_path
+
+    @property
+    def php_socket(self) -> Path:
+        """Where php-fpm listens, if it was started."""
+        return self.directory / "php-fpm" / "fpm.sock"
 
     @property
     def localhost(self) -> Identity:
@@ -154,6 +160,8 @@ def write_site(site: Path) -> None:
         (site / path.lstrip("/")).parent.mkdir()
         (site / path.lstrip("/")).write_bytes(small_page())
     (site / "made").mkdir()
+    (site / PHP_HELLO.lstrip("/")).parent.mkdir()
+    (site / PHP_HELLO.lstrip("/")).write_text('<?php header("Content-Type: text/plain"); echo "Hello, world!\\n";\n')
     for path in (CODED_TEN, MADE_TEN):
         (site / path.lstrip("/")).write_bytes(text[:TEN_KILOBYTES])
     (site / KEPT_MEGABYTE.lstrip("/")).write_bytes(source.randbytes(1_000_000))

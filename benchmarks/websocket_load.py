@@ -1,7 +1,6 @@
-"""A load of WebSockets over TLS: messages that are echoed, or many connections on which nobody speaks.
+"""A load of WebSockets over TLS: messages that are echoed. Group 20 of the benchmark is made of it.
 
     python -m benchmarks.websocket_load wss://localhost:8443/echo --connections 50 --seconds 5
-    python -m benchmarks.websocket_load wss://localhost:8443/echo --idle 5000 --pid PID [--pid PID]
 
 Prints one line of JSON. The client does as little as it can: one thread, frames made in advance, answers counted by
 their bytes. It speaks HTTP/1.1, and verifies no certificate.
@@ -11,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import selectors
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -112,12 +108,6 @@ class Echoes:
             return
 
 
-def resident_kb(processes: Sequence[int]) -> int:
-    """What the processes hold together, shared pages counted once for each."""
-    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
 def context_without_verification() -> ssl.SSLContext:
     """For HTTP/1.1."""
     context = ssl.create_default_context()
@@ -139,28 +129,6 @@ def echo_load(url: str, connections: int, seconds: float, payload_bytes: int, bu
     return {"messages_per_second": round(echoes.messages / taken, 1), "connections": connections}
 
 
-def idle_load(url: str, connections: int, processes: Sequence[int]) -> dict[str, float]:
-    """Memory of `processes` for each connection."""
-    context = context_without_verification()
-    warm = open_socket(url, context)
-    before = resident_kb(processes)
-    started = time.perf_counter()
-    socks = [warm]
-    try:
-        for _ in range(connections):
-            socks.append(open_socket(url, context))  # noqa: PERF401 - those that are open are closed if one fails
-        opened = time.perf_counter() - started
-        after = resident_kb(processes)
-    finally:
-        for sock in socks:
-            sock.close()
-    return {
-        "connections": connections,
-        "kb_per_connection": round((after - before) / connections, 2),
-        "opened_per_second": round(connections / opened, 1),
-    }
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.websocket_load")
@@ -169,16 +137,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--bytes", type=int, default=64, help="of each message")
     parser.add_argument("--burst", type=int, default=1, help="messages on their way on each connection")
-    parser.add_argument("--idle", type=int, default=0, help="so many connections, and nothing said on them")
-    parser.add_argument("--pid", type=int, action="append", default=[], help="whose memory is looked at")
     options = parser.parse_args()
-    needed = options.idle or options.connections
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, needed + 100), hard))
-    if options.idle:
-        found = idle_load(options.url, options.idle, options.pid)
-    else:
-        found = echo_load(options.url, options.connections, options.seconds, options.bytes, options.burst)
+    found = echo_load(options.url, options.connections, options.seconds, options.bytes, options.burst)
     print(json.dumps(found))
 
 

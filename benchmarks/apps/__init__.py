@@ -1,1 +1,1 @@
-"""The ASGI application that every application server is loaded with."""
+"""The applications that application servers are loaded with."""

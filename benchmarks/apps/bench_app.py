@@ -1,5 +1,6 @@
-"""The ASGI application that every application server is loaded with: a hello, 10 kB of JSON, a sink for uploads, and a
-Starlette application with a route and, for servers that have no files of their own, a mounted folder.
+"""The applications that servers are loaded with. ASGI: a hello, 10 kB of JSON, a sink for uploads, a WebSocket that
+echoes, and a Starlette application with a route and, for servers that have no files of their own, a mounted folder.
+WSGI: a hello.
 
 BENCH_STATIC names the folder that is served below /static; without it there are no files.
 """
@@ -53,7 +54,7 @@ async def answer(send: Send, content_type: bytes, body: bytes) -> None:
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application."""
+    """The ASGI application."""
     if scope["type"] == "http":
         path = scope["path"]
         if ready := ANSWERS.get(path):
@@ -68,4 +69,18 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                     break
             await answer(send, b"text/plain", b"%d\n" % size)
             return
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            data = message.get("bytes")
+            await send({"type": "websocket.send", **({"text": message["text"]} if data is None else {"bytes": data})})
+        return
     await starlette(scope, receive, send)
+
+
+def wsgi(_environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+    """The WSGI application, whatever is asked for."""
+    content_type, body = ANSWERS["/hello"]
+    start_response("200 OK", [("Content-Type", content_type.decode()), ("Content-Length", str(len(body)))])
+    return [body]

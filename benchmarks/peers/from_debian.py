@@ -73,10 +73,11 @@ def _haproxy(setting: Setting, place: Place) -> list[str]:
     return ["-db", "-f", str(write_config("haproxy.cfg", setting, place))]
 
 
-_MORE = frozenset({Ability.PROXY, Ability.CODING, Ability.RULES, Ability.PASSWORDS})
+_MORE = frozenset({Ability.PROXY, Ability.CODING, Ability.RULES, Ability.PASSWORDS, Ability.FASTCGI})
+_NGINX = frozenset(Ability) - {Ability.APPLICATIONS, Ability.WEBSOCKETS, Ability.WSGI}
 
 DEBIAN = (
-    Peer("nginx", "nginx", "nginx", _nginx(), frozenset(Ability) - {Ability.APPLICATIONS}, ("-v",)),
+    Peer("nginx", "nginx", "nginx", _nginx(), _NGINX, ("-v",)),
     Peer("nginx-tuned", "nginx", "nginx", _TUNED, ALL_FILES, ("-v",)),
     Peer("lighttpd", "lighttpd", "lighttpd", _lighttpd, ALL_FILES | _MORE | {Ability.SITES}, ("-v",)),
     Peer("caddy", "caddy", "caddy", _caddy, ALL_FILES | _MORE, ("version",), {"GOMAXPROCS": "1"}),

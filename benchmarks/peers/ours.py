@@ -24,6 +24,14 @@ SITES_A_FILE = 500
 """A configuration file may have a megabyte."""
 
 
+_WSGI = f"""[[site.route]]
+path = "/wsgi"
+[site.route.wsgi]
+app = "bench_app:wsgi"
+app_directory = "{APPLICATION_FOLDER}"
+"""
+
+
 def write_our_config(setting: Setting, place: Place, engine: str) -> Path:
     """A folder of configuration files: one for the server, and sites in further ones."""
     if place.application:
@@ -33,7 +41,7 @@ app_directory = "{APPLICATION_FOLDER}"
 [[site.route]]
 path = "/static"
 root = "{setting.site / "static"}"
-"""
+{_WSGI if place.features else ""}"""
     else:
         content = f"""[[site.route]]
 path = "/"
@@ -85,6 +93,11 @@ path = "/kept"
 requests = 1000000
 {files["guarded"]}[site.route.basic_auth]
 file = "{place.directory / "users"}"
+[[site.route]]
+path = "/php"
+[site.route.fastcgi]
+upstream = "unix:{setting.php_socket}"
+root = "{setting.site / "php"}"
 """
 
 

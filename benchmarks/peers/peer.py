@@ -32,6 +32,9 @@ class Ability(StrEnum):
     CONDITIONS = "validators and ranges"
     PRECOMPRESSED = "precompressed files"
     APPLICATIONS = "ASGI applications"
+    WEBSOCKETS = "WebSockets of ASGI applications"
+    WSGI = "WSGI applications"
+    FASTCGI = "PHP by FastCGI"
     SITES = "many sites with a certificate each"
     PROXY = "servers behind it"
     CODING = "compression of what is sent"
@@ -63,7 +66,7 @@ class Place:
         directory: where it may write.
         port: where it listens, on 127.0.0.1.
         identities: its sites; all serve the same files.
-        application: the ASGI application is wanted too.
+        application: the applications are wanted too.
         features: a route for each feature that has a row; never where there are many sites, which are plain.
     """
 
@@ -143,6 +146,7 @@ def common_values(setting: Setting, place: Place) -> dict[str, object]:
         "port": place.port,
         "site": setting.site,
         "origin": setting.origin_port,
+        "php": setting.php_socket,
         "connections": connection_limit(),
         "descriptors": 2 * connection_limit() + 800,
         "first_chain": first.chain,

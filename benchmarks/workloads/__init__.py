@@ -17,9 +17,12 @@ from benchmarks.workloads import (
     latency,
     memory,
     pages,
+    php,
     proxying,
     small_files,
     uploads,
+    websockets,
+    wsgi,
 )
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -35,4 +38,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *growth.WORKLOADS,
     *proxying.WORKLOADS,
     *features.WORKLOADS,
+    *php.WORKLOADS,
+    *wsgi.WORKLOADS,
+    *websockets.WORKLOADS,
 )

@@ -55,4 +55,9 @@ WORKLOADS = (
         by_cost(BEHIND_UPLOAD, http2=False, requests=1000, upload_bytes=BEHIND_UPLOAD_BYTES),
         _H1,
     ),
+    _row(
+        "proxy of 100 kB uploads, HTTP/2",
+        by_cost(BEHIND_UPLOAD, http2=True, requests=1000, upload_bytes=BEHIND_UPLOAD_BYTES),
+        _H2,
+    ),
 )
