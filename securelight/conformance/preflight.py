@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -118,8 +118,15 @@ async def _ask_http1(dial: Dial, found: Preflight) -> None:
     if status is None:
         raise Failed(f"no HTTP/1.1 answer, but {head[:80]!r}")
     found.baseline = Baseline(int(status[1]), len(body))
-    field = re.search(rb"(?im)^server:[ \t]*(.*?)[ \t]*\r?$", head)
-    found.server = field[1].decode("ascii", "replace") if field else ""
+    found.server = _field(b"server", head)
+    secure = replace(target, scheme="https")
+    if not target.tls and _field(b"location", head).startswith(f"https://{secure.authority}/"):
+        raise TargetError(f"{target.url}: this port is for TLS, name {secure.url}")
+
+
+def _field(name: bytes, head: bytes) -> str:
+    found = re.search(rb"(?im)^" + name + rb":[ \t]*(.*?)[ \t]*\r?$", head)
+    return found[1].decode("ascii", "replace") if found else ""
 
 
 async def answers(target: Target, connect: Connect, seconds: float) -> bool:

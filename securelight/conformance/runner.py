@@ -2,7 +2,7 @@
 
 If the server goes away in the middle, every case that ran then is a suspect: the runner waits a bounded time for the
 server to come back, and puts the suspects again, one at a time, each followed by a look whether the server is still
-there. Who breaks it then has failed.
+there. Who breaks it then has failed; so has every suspect of a server that does not come back.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _Bench:
                 group = await self._put_together(group, jobs, pause)  # noqa: PLW2901 - what is left of it
                 suspects, self._suspects = self._suspects, []
                 for case in suspects:
-                    await self._put_alone(case)
+                    await self._put_alone(case, suspect=True)
             for case in group:  # it was given up
                 await self._put_alone(case)
         for case in lonely:
@@ -181,10 +181,15 @@ class _Bench:
                 await trio.sleep(pause)
         return queue[::-1]
 
-    async def _put_alone(self, case: Case) -> None:
+    async def _put_alone(self, case: Case, *, suspect: bool = False) -> None:
         if not await self._server_is_there():
-            words = f"not asked: the server was away for more than {self._options.return_seconds:g} s"
-            self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
+            seconds = f"{self._options.return_seconds:g} s"
+            if suspect:
+                words = f"the server went away while this was asked, perhaps beside others, for more than {seconds}"
+                self._finish(Result(case, Outcome.FAILED, words, 0.0))
+            else:
+                words = f"not asked: the server was away for more than {seconds}"
+                self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
             return
         result = await self._put(case)
         if result is None or not await answers(self._run.target, self._options.connect, GIVEN_UP_SECONDS):

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from securelight.conformance.case import Failed, Outcome
-from securelight.conformance.polite_client import TRIES, Waits, percentile, watched
+from securelight.conformance.polite_client import MOST_TRIES, TRIES, Waits, percentile, watched
 from securelight.conformance.runner import Options, judge, new_run
 from tests.conformance.abuse_server import AbuseServer, Defect
 from tests.conformance.support import TARGET, make_case, one_suite
@@ -78,7 +78,7 @@ def judged(server: AbuseServer, question: Question) -> Result:
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-@pytest.mark.parametrize("times", [1, TRIES])
+@pytest.mark.parametrize("times", [1, TRIES, MOST_TRIES])
 def test_what_slows_others_down_must_do_so_each_time(times: int) -> None:
     server = Slowed(Defect())
     attacks = 0
@@ -93,13 +93,13 @@ def test_what_slows_others_down_must_do_so_each_time(times: int) -> None:
         return "attacked"
 
     result = judged(server, attack)
-    if times < TRIES:
+    if times < MOST_TRIES:
         assert result.outcome is Outcome.PASSED
         assert attacks == times + 1
     else:
         assert result.outcome is Outcome.FAILED
         assert "more than the 50.0 ms allowed" in result.words
-        assert attacks == TRIES
+        assert attacks == MOST_TRIES
 
 
 def test_who_is_not_served_has_noticed_at_once() -> None:
