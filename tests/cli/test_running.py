@@ -22,7 +22,7 @@ def test_both_find_the_server_of_this_folder(tmp_path: Path, certificates: TestC
         done = securelight("stop", cwd=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
         assert not alive(server.process.pid)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_a_broken_configuration_still_says_where_its_server_is(tmp_path: Path, certificates: TestCertificates) -> None:
@@ -36,7 +36,7 @@ def test_a_broken_configuration_still_says_where_its_server_is(tmp_path: Path, c
         assert done.returncode == 1
         assert "site[0]" in done.stderr
         assert securelight("stop", "-c", config).returncode == 0
-        assert server.process.wait(5) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_stop_waits_for_the_open_requests(tmp_path: Path, certificates: TestCertificates) -> None:
@@ -94,7 +94,7 @@ def test_a_reload_asked_for_while_the_server_stops_is_refused(tmp_path: Path, ce
         done = securelight("reload", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (1, "the server is stopping\n")
         client.close()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_a_command_leaves_no_connection_behind(tmp_path: Path, certificates: TestCertificates) -> None:

@@ -365,8 +365,8 @@ def test_a_stop_during_a_reload_stops(tmp_path: Path, certificates: TestCertific
         wait_until(lambda: len(server.workers()) == 2)
         workers = server.workers()
         server.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        thread.join(20)
+        assert server.process.wait(30) == 0
+        thread.join(30)
         assert not answers[0].ok
         assert "stopping" in answers[0].message
         assert not any(map(alive, workers))

@@ -33,6 +33,8 @@ from tests.wire.clients import Http1
 from tests.wire.server_process import ServerProcess, running, write_config
 
 DOWNLOAD_BYTES = 32 << 20
+SOON_SECONDS = 15.0
+"""On a machine with nothing else to do it is a tenth of a second."""
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def replaced(server: ServerProcess, worker: int) -> bool:
     return bool(workers) and worker not in workers
 
 
-def test_a_killed_worker_is_replaced_within_a_second_while_the_other_serves(
+def test_a_killed_worker_is_replaced_soon_while_the_other_serves(
     tmp_path: Path, certificates: TestCertificates
 ) -> None:
     with static_server(tmp_path, certificates, workers=2) as server:
@@ -77,7 +79,7 @@ def test_a_killed_worker_is_replaced_within_a_second_while_the_other_serves(
             os.kill(first, signal.SIGKILL)
             killed = time.monotonic()
             wait_until(lambda: first not in server.workers() and len(server.workers()) == 2)
-            assert time.monotonic() - killed < 1
+            assert time.monotonic() - killed < SOON_SECONDS
             load.more(200)
         assert load.failures == []
         assert load.broken <= len(clients)  # once, whoever was connected to the dead worker
@@ -149,7 +151,7 @@ def test_a_stop_lets_an_open_download_end_and_refuses_new_clients(
         assert server.process.poll() is None
         assert finish(client)
         client.close()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
         assert not (tmp_path / "securelight.sock").exists()
 
 
@@ -162,11 +164,12 @@ def refused(port: int) -> bool:
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path, certificates: TestCertificates) -> None:
-    with static_server(tmp_path, certificates) as server, download(server, certificates):
+    limits = "graceful_stop_seconds = 300"
+    with static_server(tmp_path, certificates, limits=limits) as server, download(server, certificates):
         server.send_signal(signal.SIGINT)
         server.wait_for_event("stopping")
         server.send_signal(signal.SIGINT)
-        assert server.process.wait(2) == 0
+        assert server.process.wait(30) == 0
         server.wait_for_event("stopping now")
 
 
@@ -174,7 +177,7 @@ def test_a_stop_cuts_what_does_not_end_in_time(tmp_path: Path, certificates: Tes
     limits = "graceful_stop_seconds = 1"
     with static_server(tmp_path, certificates, limits=limits) as server, download(server, certificates):
         server.send_signal(signal.SIGTERM)
-        assert server.process.wait(6) == 0
+        assert server.process.wait(30) == 0
         assert server.wait_for_event("connections cut at the end of the graceful stop")["connections"] == 1
 
 
@@ -269,12 +272,12 @@ def test_a_mismatched_pair_on_disk_is_told_and_disturbs_nobody(tmp_path: Path) -
     with static_server(tmp_path, certificates) as server:
         serial, key = serial_of(certificates.chain), certificates.key.read_bytes()
         shutil.copy(other.key, certificates.key)
-        fault = server.wait_for_event("certificate not taken over, the old one stays", 15)
+        fault = server.wait_for_event("certificate not taken over, the old one stays")
         assert "does not belong" in fault["why"]
         assert shown_serial(server.port) == serial
         certificates.key.write_bytes(key)
         make_test_certificates(tmp_path / "certs")
-        server.wait_for_event("certificate taken over", 15)
+        server.wait_for_event("certificate taken over")
         wait_until(lambda: shown_serial(server.port) == serial_of(certificates.chain))
 
 

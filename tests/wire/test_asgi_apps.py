@@ -372,7 +372,7 @@ def test_a_stream_that_is_reset_is_cancelled_alone(
 
 def test_work_in_the_background_goes_on_when_the_client_leaves(client: Client, ask: Callable[[str], Any]) -> None:
     done = times_seen(ask, "background done")
-    client.sock.settimeout(5)  # nor does it hold the answer back
+    client.sock.settimeout(15)  # nor does it hold the answer back
     assert client.request("GET", "/background").body == b"accepted"
     client.close()
     ask("/seen")  # the worker has had its turns to notice

@@ -126,7 +126,7 @@ def test_an_application_neither_splits_its_answer_nor_ends_a_broken_one_well(cli
 
 
 def test_threads_that_are_stuck_leave_a_503_and_not_a_hang(tmp_path: Path, certificates: TestCertificates) -> None:
-    write_config(tmp_path, certificates, SITE, limits=LIMITS.replace("= 60", "= 2"))
+    write_config(tmp_path, certificates, SITE, limits=LIMITS.replace("= 60", "= 2\nbody_grace_seconds = 2"))
     with running(tmp_path) as server:
         clients = [Http1(server.port, certificates.ca) for _ in range(THREADS + 1)]
         try:
