@@ -32,7 +32,9 @@ help:
 serve: $(VENV)/.installed-serve examples/site/long.html
 	@$(RUN)/securelight serve $(DIR) $(ARGS)
 
+# Compiled first: the tests start hundreds of servers, and where PYTHONDONTWRITEBYTECODE is set each would compile it all.
 test: $(VENV)/.installed-dev examples/site/long.html
+	@$(RUN)/python -m compileall -q securelight
 	@$(RUN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev
