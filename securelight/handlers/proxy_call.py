@@ -17,6 +17,7 @@ import trio
 
 from securelight.handlers.both_ways import answer_while_uploading, pass_body
 from securelight.handlers.proxy_fields import response_fields, upstream_target
+from securelight.handlers.upstream_group import HELD_SECONDS
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import BodyAborted, Refusal
 from securelight.model.response import BODYLESS_STATUSES, Response
@@ -71,9 +72,8 @@ class ProxyCall:
     """
 
     __slots__ = (
-        "_answering", "_asked", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_first", "_route",
-        "_spool", "_total_deadline",
-        "_upload_over",
+        "_answering", "_asked", "_begun", "_body_taken", "_continue", "_endpoint", "_exchange", "_first",
+        "_held_seconds", "_route", "_spool", "_total_deadline", "_upload_over",
     )  # fmt: skip
 
     def __init__(self, route: ProxyRoute, exchange: Exchange, first: Endpoint | None = None) -> None:
@@ -88,6 +88,7 @@ class ProxyCall:
         self._spool: Spool | None = None
         self._endpoint: Endpoint | None = None
         self._first = first
+        self._held_seconds = 0.0
         self._total_deadline = 0.0
 
     async def run(self) -> Responded:
@@ -185,11 +186,15 @@ class ProxyCall:
                     self._asked = None
                     endpoint.release(upstream)
             except UpstreamLate as fault:
-                route.failed(endpoint, "no answer in time")
+                over = trio.current_time() >= self._total_deadline and self._held_seconds >= HELD_SECONDS
+                if self._upload_over and not over:  # else it may be the client that was waited for
+                    route.failed(endpoint, "no answer in time")
+                else:
+                    route.report(endpoint, "no answer in time")
                 raise self._broken("the upstream did not answer in time", 504) from fault
             except UpstreamBroken as fault:
                 if not reused and not fault.unprocessed:
-                    route.failed(endpoint, str(fault))
+                    (route.failed if self._held_seconds < HELD_SECONDS else route.report)(endpoint, str(fault))
                 if not self._may_retry(fault) or retries >= route.retries or not route.budget.spend():
                     raise self._broken(str(fault)) from fault
                 retries += 1
@@ -245,14 +250,18 @@ class ProxyCall:
             await self._pass_spooled(self._spool, upstream)
         else:
             self._body_taken = True
-            await pass_body(
-                exchange,
-                exchange.request.content_length,
-                upstream.send_rest,
-                self._route.timeouts.idle_seconds,
-                self._takes_no_more,
-                upstream.send_now,
-            )
+            started = trio.current_time()
+            try:
+                await pass_body(
+                    exchange,
+                    exchange.request.content_length,
+                    upstream.send_rest,
+                    self._route.timeouts.idle_seconds,
+                    self._takes_no_more,
+                    upstream.send_now,
+                )
+            finally:
+                self._held_seconds += trio.current_time() - started
         await upstream.finish(exchange.trailers())
         self._upload_over = True
         if not self._answering:
@@ -306,7 +315,9 @@ class ProxyCall:
         idle_seconds = self._route.timeouts.idle_seconds
         while True:
             if data:
+                started = trio.current_time()
                 await exchange.send(data)
+                self._held_seconds += trio.current_time() - started
             if upstream.whole:
                 break
             upstream.set_deadline(self._within(idle_seconds))

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     Behind = Callable[..., RawUpstream]
 
 
+PATIENCE_SECONDS = 2.5
+"""For a body, at /gives-up."""
+
+
 def named(name: str) -> dict[str, Behaviour]:
     """An upstream that answers with its name, or as the path says."""
 
@@ -60,7 +64,12 @@ def named(name: str) -> dict[str, Behaviour]:
         upstream.proceed.wait(20)
         return False
 
-    return {"/": plain, "/close": close, "/wait": wait, "/unwell": unwell, "/half": half}
+    def give_up(_upstream: RawUpstream, conversation: Conversation, seen: Seen) -> bool:
+        conversation.sock.settimeout(PATIENCE_SECONDS)
+        conversation.read_body(seen)
+        return False
+
+    return {"/": plain, "/close": close, "/wait": wait, "/unwell": unwell, "/half": half, "/gives-up": give_up}
 
 
 @pytest.fixture
@@ -251,6 +260,19 @@ def test_all_of_them_down_is_503_with_a_time_to_come_back(serve: Serve, ask: Cal
     answer = client.request("GET", "/")
     assert answer.status == 503
     assert 0 < int(answer.headers["retry-after"]) <= 61
+
+
+def test_a_server_that_gave_a_slow_client_up_is_not_blamed(
+    serve: Serve, behind: Behind, ask: Callable[..., Http1]
+) -> None:
+    """Else two clients could take all of them out; each failure would be the last."""
+    server = serve(f"{listed(behind('a'), behind('b'))}[site.proxy.health]\nfailures = 1\nfailure_seconds = 600")
+    slow = [ask(server) for _ in range(2)]
+    for client in slow:
+        client.send(b"POST /gives-up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+    assert [client.answer().status for client in slow] == [502, 502]
+    quick = ask(server)
+    assert {quick.request("GET", "/").body for _ in range(4)} == {b"a", b"b"}
 
 
 def test_a_get_is_asked_again_and_a_post_never(serve: Serve, behind: Behind, ask: Callable[..., Http1]) -> None:
