@@ -48,7 +48,7 @@ def test_nothing_that_an_application_raises_ends_its_worker(tmp_path: Path, cert
                     assert client.request("GET", path).status == 500, path
                 assert bystander.request("GET", "/").body == b"well", path
         assert server.workers() == workers
-        assert server.count_events(event="internal error") == 4
+        server.wait_for_count(4, event="internal error")
 
 
 def cancelled() -> trio.Cancelled:

@@ -391,7 +391,9 @@ def test_an_application_that_raises_gets_500_with_an_id_and_a_traceback_in_the_l
     assert b"a bug without a framework" not in answer.body
     identifier = re.search(rb"<code>(\w+)</code>", answer.body)
     assert identifier is not None
-    (event,) = [one for one in server.events() if one.get("id") == identifier[1].decode()]
+    name = identifier[1].decode()
+    server.wait_for_count(1, id=name)
+    (event,) = [one for one in server.events() if one.get("id") == name]
     assert "LookupError: a bug without a framework" in json.dumps(event)
     assert "example_apps.py" in json.dumps(event)
     assert client.request("GET", "/state").status == 200
