@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from securelight.model.errors import ConfigError, Refusal
+from securelight.model.extras import install_command
 from securelight.model.response import Response
 from securelight.pipeline.compile import BuildContext, Feature
 from securelight.pipeline.scoreboard import SECONDS_BOUNDS
@@ -32,7 +33,7 @@ _FIELDS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosnif
 _TEXT: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _OPENMETRICS: Final = (b"content-type", b"application/openmetrics-text; version=1.0.0; charset=utf-8")
 _READ_METHODS = frozenset({"GET", "HEAD"})
-MISSING: Final = "metrics need a package more: pip install 'securelight[metrics]'"
+MISSING: Final = f"metrics need a library; run: {install_command('metrics')}"
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
