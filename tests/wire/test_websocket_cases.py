@@ -1,4 +1,4 @@
-"""RFC 6455 and RFC 7692 frame by frame: what a server has to answer, over HTTP/1.1 and over HTTP/2.
+"""RFC 6455 and RFC 7692 frame by frame: what a server has to answer, on both protocols and both engines.
 
 Each row is what a client sends after the handshake to an application that echoes, and what it gets back before the end.
 The Autobahn suite, which asks much the same, needs Python 2; this list is written from the RFCs.
@@ -51,10 +51,12 @@ DEFLATE = {"sec-websocket-extensions": "permessage-deflate; client_max_window_bi
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, certificates: TestCertificates) -> Iterator[ServerProcess]:
+def server(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, certificates: TestCertificates
+) -> Iterator[ServerProcess]:
     """An application that echoes."""
-    directory = tmp_path_factory.mktemp("websocket-cases")
-    write_config(directory, certificates, SITE, limits=LIMITS)
+    directory = tmp_path_factory.mktemp(f"websocket-cases-{engine}")
+    write_config(directory, certificates, SITE, engine=engine, limits=LIMITS)
     with serving(directory) as process:
         yield process
 
@@ -136,7 +138,15 @@ FRAMING: list[Case] = [
     *(bad(f"reserved opcode {opcode}", [frame(opcode, b"abc")]) for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
     *(bad(f"reserved opcode {opcode}, empty", [frame(opcode)]) for opcode in (3, 7, 11, 15)),
 ]  # fmt: skip
+UMLAUTS = b"x" + "ü".encode() * 40_000
+BORDERS = (125, 126, 127, 65_535, 65_536)
 FRAGMENTS: list[Case] = [
+    *(good(f"two fragments of {size} bytes", [frame(BINARY, b"\xfe" * size, fin=False),
+                                             frame(CONTINUATION, b"\xfd" * size)],
+           [binary(b"\xfe" * size + b"\xfd" * size)]) for size in BORDERS),
+    *(good(f"text cut in a character after {size} bytes", [frame(TEXT, UMLAUTS[:size], fin=False),
+                                                          frame(CONTINUATION, UMLAUTS[size:])],
+           [text(UMLAUTS)]) for size in (2, 126, 65_536)),
     good("two fragments", [frame(TEXT, b"ab", fin=False), frame(CONTINUATION, b"cd")], [text(b"abcd")]),
     good("three binary fragments", [frame(BINARY, b"a", fin=False), frame(CONTINUATION, b"b", fin=False),
                                     frame(CONTINUATION, b"c")], [binary(b"abc")]),
@@ -312,6 +322,61 @@ def test_the_server_compresses_where_it_helps(client: Http1 | Http2) -> None:
     socket.send(close(1000))
     assert [one.code for one in socket.rest()] == [1000]
     socket.end()
+
+
+TAKEOVERS = "server_no_context_takeover; client_no_context_takeover"
+OFFERS = [
+    ("permessage-deflate", TAKEOVERS),
+    ("permessage-deflate; client_max_window_bits", TAKEOVERS),
+    *((f"permessage-deflate; client_max_window_bits={bits}", TAKEOVERS) for bits in range(8, 16)),
+    ("permessage-deflate; server_no_context_takeover", TAKEOVERS),
+    ("permessage-deflate; client_no_context_takeover", TAKEOVERS),
+    *((f"permessage-deflate; server_max_window_bits={bits}", f"{TAKEOVERS}; server_max_window_bits=12")
+      for bits in range(12, 16)),
+    ('permessage-deflate; server_max_window_bits="12"', f"{TAKEOVERS}; server_max_window_bits=12"),
+    ("x-webkit-deflate-frame, permessage-deflate", TAKEOVERS),
+    ("permessage-deflate; server_max_window_bits=9, permessage-deflate", TAKEOVERS),
+    ("permessage-deflate; mode=9, permessage-deflate; client_max_window_bits", TAKEOVERS),
+]  # fmt: skip
+"""What a client offers, and what is granted of it (RFC 7692, section 7.1)."""
+NO_OFFERS = [
+    *(f"permessage-deflate; server_max_window_bits={bits}" for bits in ("8", "11", "7", "16", "012", "-12", "x", "")),
+    "permessage-deflate; server_max_window_bits",
+    *(f"permessage-deflate; client_max_window_bits={bits}" for bits in ("7", "16", "08", "x", "")),
+    "permessage-deflate; client_max_window_bits=10; client_max_window_bits=10",
+    "permessage-deflate; server_no_context_takeover=1",
+    "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+    "permessage-deflates", "deflate-frame", "bbf-usp-protocol",
+]  # fmt: skip
+"""What has to be declined, so that the WebSocket goes on without it."""
+
+
+@pytest.mark.parametrize(("offer", "granted"), OFFERS, ids=[one[0] for one in OFFERS])
+def test_an_offer_of_compression_is_taken(client: Http1 | Http2, offer: str, granted: str) -> None:
+    socket = open_websocket(client, "/echo", {"sec-websocket-extensions": offer})
+    assert socket.answer.headers["sec-websocket-extensions"] == f"permessage-deflate; {granted}"
+    # Its window is as small as was granted, and no message leans on the one before.
+    window = -12 if "server_max_window_bits" in granted else -15
+    data = (LONG * 60)[:7_000] + bytes(range(97, 123)) * 100
+    for _ in range(2):
+        socket.send(frame(BINARY, deflated(data), rsv=RSV1))
+        found = socket.receive()
+        assert found is not None
+        assert found.rsv == RSV1
+        assert zlib.decompressobj(window).decompress(found.payload + b"\x00\x00\xff\xff") == data
+    socket.send(close(1000))
+    assert [one.code for one in socket.rest()] == [1000]
+    socket.end()
+
+
+def test_offers_that_are_wrong_or_can_not_be_met_are_declined(http2: Http2) -> None:
+    for offer in NO_OFFERS:
+        socket = open_websocket(http2, "/echo", {"sec-websocket-extensions": offer})
+        assert "sec-websocket-extensions" not in socket.answer.headers, offer
+        assert socket.ask("plain") == "plain"
+        socket.send(close(1000))
+        assert [one.code for one in socket.rest()] == [1000]
+        socket.end()
 
 
 def test_compression_is_not_forced_on_anybody(client: Http1 | Http2) -> None:
