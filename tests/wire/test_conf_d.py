@@ -27,6 +27,7 @@ import pytest
 from securelight.stages.signed_links import signature
 from tests.peers.php import running_fpm
 from tests.server.processes import wait_until
+from tests.wire.cgi_upstream import CgiUpstream
 from tests.wire.clients import Answer, Client, Http1, Http2
 from tests.wire.conf_d import DOWNLOAD_BYTES, EXAMPLES, LINK_SECRET, PICTURE, SwitchedOn, switch_on
 from tests.wire.raw_upstream import Conversation, RawUpstream, Seen
@@ -84,6 +85,7 @@ class Served:
             listening = stack.enter_context(running_fpm(directory))
             self.on.change(file, (f"{folder}/run/php/php-fpm.sock", str(listening)))
         stack.enter_context(running_uwsgi(folder))
+        stack.callback(CgiUpstream("scgi", "tide", folder / "run/tide.sock").close)
         adjust(self.on)
         self.server: ServerProcess = stack.enter_context(running(folder))
 
@@ -435,6 +437,10 @@ def uwsgi(visitor: Visitor) -> None:
     assert visitor.ask("flow", "/sent").body == b"a file"
 
 
+def scgi(visitor: Visitor) -> None:
+    assert visitor.ask("tide", "/a").body == b"tide"
+
+
 def webdav(visitor: Visitor) -> None:
     name = f"/{visitor.protocol.replace('/', '-')}.txt"
     assert visitor.status("files", "/note.txt") == 401
@@ -477,6 +483,7 @@ ROWS: Final[dict[str, Callable[[Visitor], None]]] = {
     "php-fpm": php_fpm,
     "proxy": proxy,
     "rules": rules,
+    "scgi": scgi,
     "server-side-includes": server_side_includes,
     "status": status,
     "tcp": tcp,
