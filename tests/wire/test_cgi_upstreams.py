@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -335,6 +336,9 @@ def test_restarts_under_load_lose_no_request_that_may_be_sent_again(kind: str, b
             answer = client.request("GET", f"/{kind}/restarts")
             seen.append(answer.body if answer.status == 200 else str(answer.status).encode())
 
+    def answered(count: int) -> bool:
+        return len(seen) >= count
+
     with ThreadPoolExecutor(4) as pool, contextlib.ExitStack() as stack:
         made = [pool.submit(load, client) for client in (dial.h1(), dial.h1(), dial.h2(), dial.h2())]
         stack.callback(over.set)
@@ -342,7 +346,7 @@ def test_restarts_under_load_lose_no_request_that_may_be_sent_again(kind: str, b
             upstream = CgiUpstream(kind, f"life {life}", behind.away["restarts"])
             stack.callback(upstream.close)
             wanted = len(seen) + 30
-            wait_until(lambda count=wanted: len(seen) >= count, 20)  # type: ignore[misc]
+            wait_until(partial(answered, wanted), 20)
             if life < 4:
                 upstream.close()
         over.set()
