@@ -11,6 +11,7 @@ from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 from securelight.pipeline.run import Outcome
 from securelight.pipeline.stage import Deferred, DirectlyDeferred, Responded
+from securelight.protocol.direct_data import DIRECT_BYTES
 from securelight.server.stream_task import Stream
 
 if TYPE_CHECKING:
@@ -95,7 +96,11 @@ class DirectStream(Stream):
             return self._change is None and self.send_now(data, end=False)
         self.begun = True
         self.status = response.status
-        session.respond(self, response, data, end=False)
+        if len(data) < DIRECT_BYTES:
+            session.respond(self, response, data, end=False)
+        else:  # what comes with the head is copied by an engine, what is written by itself need not be
+            session.respond(self, response, end=False)
+            session.write(self, data, end=False)
         self.sent_bytes = len(data)
         return True
 
