@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 
-from securelight.tls.session import RECORD_BYTES, TlsSession
+from securelight.tls.session import TlsSession
 
 RECEIVE_BYTES = 16_384
 """One TLS record at a time: what is fed to OpenSSL in one go (its calls do not check any bound of ours)."""
@@ -133,9 +133,7 @@ class Transport:
         session = self.session
         if session is None:
             return self._send_raw(plaintext)
-        if len(plaintext) <= RECORD_BYTES:
-            return self._send_raw(session.encrypt(plaintext))
-        return self._send_records(session.encrypt_records(plaintext))
+        return self._send_raw(session.encrypt(plaintext))
 
     def send_handshake(self) -> bool:
         """Send what the TLS session has to say by itself (handshake messages, alerts)."""
@@ -155,22 +153,6 @@ class Transport:
         if sent == len(data):
             return True
         self.pending = memoryview(data)[sent:]
-        return False
-
-    def _send_records(self, records: list[bytes]) -> bool:
-        try:
-            sent = self.sock.sendmsg(records)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise PeerGone from error
-        if sent == sum(map(len, records)):
-            return True
-        for number, record in enumerate(records):
-            sent -= len(record)
-            if sent < 0:
-                self.pending = memoryview(b"".join((record[sent:], *records[number + 1 :])))
-                break
         return False
 
     def flush(self) -> bool:

@@ -1,7 +1,11 @@
 """TLS of one connection, in memory: ciphertext in and out, plaintext out and in. No socket, no waiting.
 
-Owns the two BIOs and the bound on ciphertext that brings no plaintext (KeyUpdate and empty-record floods; one
+Owns the BIOs and the bound on ciphertext that brings no plaintext (KeyUpdate and empty-record floods; one
 `SSLSocket.recv` would swallow any number of them inside one call). Refuses nothing of its own accord but that.
+
+What OpenSSL writes goes through one BIO for all sessions of the process: a BIO never gives back the memory of the most
+that it has held, so one for each would keep that of each connection's largest answer. Every method here that may make
+OpenSSL write empties it before it returns, and what it finds belongs to its own session. For one thread only.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from securelight.tls.client_certificate import expired, read_client_certificate
 
 RECORD_BYTES = 16_384
 """The content of one TLS record; OpenSSL returns no more in one read."""
+
+_outgoing = ssl.MemoryBIO()
 
 
 class TlsFault(SecurelightError):
@@ -49,12 +55,12 @@ class TlsSession:
         holds_input: what was fed has not been decrypted to its end.
     """
 
-    __slots__ = ("_bare", "_bound", "_incoming", "_outgoing", "_tls", "established", "holds_input")
+    __slots__ = ("_bare", "_bound", "_incoming", "_output", "_tls", "established", "holds_input")
 
     def __init__(self, context: ssl.SSLContext, limits: Limits) -> None:
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._output = b""
+        self._tls = context.wrap_bio(self._incoming, _outgoing, server_side=True)
         self._bound = limits.handshake_bytes
         self._bare = 0
         self.established = False
@@ -85,6 +91,8 @@ class TlsSession:
             return False
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
+        finally:
+            self._output += _outgoing.read()
         if self._tls.session_reused and self._certificate_expired():
             raise TlsFault("client certificate: it has expired since the session was opened")
         self.established = True
@@ -118,48 +126,39 @@ class TlsSession:
             return b""
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
+        finally:
+            if _outgoing.pending:  # the answer to a KeyUpdate, or an alert
+                self._output += _outgoing.read()
         self._bare = 0
         self.holds_input = self._incoming.pending > 0
         return data or None
 
     def encrypt(self, plaintext: bytes | memoryview) -> bytes:
-        """The ciphertext of at most RECORD_BYTES of `plaintext`, with whatever else the session has to say.
+        """The ciphertext of `plaintext`, in records of RECORD_BYTES, after whatever else the session has to say.
 
         Errors: TlsFault.
         """
         try:
             self._tls.write(plaintext)
-        except ssl.SSLError as error:
-            raise TlsFault(_reason(error)) from error
-        return self._outgoing.read()
-
-    def encrypt_records(self, plaintext: bytes | memoryview) -> list[bytes]:
-        """The same for any length, record by record, to be sent in this order.
-
-        A record at a time: a BIO never gives back the memory of the most that it has held, and an idle connection would
-        keep that of its largest answer (measured: 200 kB after writing 256 kB at once). Not joined: each copy of a
-        large answer costs a tenth of its encryption.
-
-        Errors: TlsFault.
-        """
-        write, read, view = self._tls.write, self._outgoing.read, memoryview(plaintext)
-        records = []
-        try:
-            for start in range(0, len(plaintext), RECORD_BYTES):
-                write(view[start : start + RECORD_BYTES])
-                records.append(read())
-        except ssl.SSLError as error:
-            raise TlsFault(_reason(error)) from error
-        return records
+        except BaseException as error:
+            self._output += _outgoing.read()
+            if isinstance(error, ssl.SSLError):
+                raise TlsFault(_reason(error)) from error
+            raise
+        if self._output:
+            return self.take_output() + _outgoing.read()
+        return _outgoing.read()
 
     def take_output(self) -> bytes:
-        """All ciphertext that waits to be sent."""
-        return self._outgoing.read()
+        """What the session has to say by itself, and has not said with `encrypt`."""
+        output, self._output = self._output, b""
+        return output
 
     def close(self) -> None:
         """Say close_notify, if the session can still speak."""
         with contextlib.suppress(ssl.SSLError, ValueError, OSError):
             self._tls.unwrap()  # the peer's has not come yet, or the session is broken: both are fine when closing
+        self._output += _outgoing.read()
 
     def facts(self, server_name: str, asked_by: str = "") -> TlsFacts:
         """What the handshake settled.

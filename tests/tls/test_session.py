@@ -65,12 +65,42 @@ def test_both_ways(pair: Pair) -> None:
     pair.shake_hands()
     pair.client.write(b"hello")
     assert pair.server.decrypt(pair.to_server.read()) == b"hello"
-    for record in pair.server.encrypt_records(b"x" * 100_000):
-        pair.to_client.write(record)
+    pair.to_client.write(pair.server.encrypt(b"x" * 100_000))
     received = b""
     while len(received) < 100_000:
         received += pair.client.read(65_536)
     assert received == b"x" * 100_000
+
+
+def test_what_one_session_has_to_say_never_reaches_another(certificates: TestCertificates) -> None:
+    """All write through one BIO: handshakes in turns, answers, an alert and a close_notify go to their own clients."""
+    pairs = [Pair(certificates) for _ in range(3)]
+    waiting = list(pairs)
+    while waiting:
+        for pair in tuple(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                pair.client.do_handshake()
+            if data := pair.to_server.read():
+                pair.server.feed(data)
+            if pair.server.handshake(LIMITS):
+                waiting.remove(pair)
+        for pair in pairs:  # only now: what the others did in between is not to be found here
+            pair.to_client.write(pair.server.take_output())
+    first, broken, ended = pairs
+    broken.client.write(b"hello")
+    record = bytearray(broken.to_server.read())
+    record[-1] ^= 1
+    with pytest.raises(TlsFault, match="bad record mac"):
+        broken.server.decrypt(bytes(record))
+    ended.server.close()
+    first.to_client.write(first.server.encrypt(b"for the first"))
+    assert first.client.read(100) == b"for the first"
+    assert first.server.take_output() == b""
+    broken.to_client.write(broken.server.take_output())
+    with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
+        broken.client.read(1)
+    ended.to_client.write(ended.server.take_output())
+    assert ended.client.read(1) == b""
 
 
 def test_close_notify_is_the_end(pair: Pair) -> None:
