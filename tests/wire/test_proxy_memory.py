@@ -37,6 +37,7 @@ ENOUGH_BYTES = 3 * STREAMS * BUFFERS_BYTES
 """More than this has to be on its way in all, so that a worker which kept it would be found out."""
 PIECE = b"x" * 65_536
 LENGTH = 1 << 31
+LIMITS = "request_body_bytes = 4294967296\nwrite_stall_seconds = 300"
 
 
 def endless(upstream: RawUpstream, conversation: Conversation, _seen: Seen) -> bool:
@@ -73,7 +74,7 @@ def behind() -> Iterator[RawUpstream]:
 def server(engine: str, tmp_path: Path, certificates: TestCertificates, behind: RawUpstream) -> Iterator[ServerProcess]:
     """A proxy before it."""
     site = f'[site.proxy]\nupstreams = ["{behind.url}"]\n'
-    write_config(tmp_path, certificates, site, engine=engine, limits="request_body_bytes = 4294967296")
+    write_config(tmp_path, certificates, site, engine=engine, limits=LIMITS)
     with serving(tmp_path) as process:
         yield process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import struct
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.server.processes import wait_until
 from tests.wire.clients import Http1
 from tests.wire.raw_http2 import DATA, HEADERS, raw_frame
 from tests.wire.server_process import ServerProcess, serving, write_config
@@ -30,8 +32,14 @@ path = "/app"
 [site.route.asgi]
 app = "raw_apps:app"
 app_directory = "{HERE}"
+
+[[site.route]]
+path = "/status"
+status_page = {{}}
 """
 MANY = 200
+STREAMS = 50
+"""On each connection of HTTP/2 in the wave of a thousand."""
 MEMORY_BYTES = 8 << 20
 """What a worker may have grown by after 200 clients: allocators keep some, a leak of a session each would be more."""
 
@@ -46,7 +54,8 @@ def server(
     (directory / "site" / "index.html").write_text("hello\n")
     with (directory / "site" / "long").open("wb") as file:
         file.truncate(1 << 30)
-    write_config(directory, certificates, SITE, engine=engine)
+    patient = "body_grace_seconds = 300\nwrite_stall_seconds = 300"  # it is not time that ends what clients left
+    write_config(directory, certificates, SITE, engine=engine, limits=patient)
     with serving(directory) as process:
         yield process
 
@@ -209,3 +218,32 @@ def test_two_hundred_clients_leave_no_descriptor_and_no_memory(dial: Dial, serve
     assert first.request("GET", "/").status == 200
     assert server.count_events(level="error") == 0
     assert server.count_events(level="warning") == warned
+
+
+def test_a_thousand_at_once_leave_no_stream_task_or_process(dial: Dial, server: ServerProcess, at_rest: int) -> None:
+    witness = dial.h2()
+    assert witness.request("GET", "/").status == 200
+
+    def under_way() -> tuple[int, int]:
+        """Connections and requests of the worker, by its own count, and the one that asks is among them."""
+        values = json.loads(witness.request("GET", "/status", {"accept": "application/json"}).body)
+        return sum(values["connections"].values()), values["streams"]
+
+    (worker,) = server.workers()
+    idle = wait_until(lambda: now if (now := under_way())[0] == 1 else None)
+    socks = [phase(dial) for phase in (in_a_download, in_an_upload, in_an_application) for _ in range(34)]
+    for number in range(18):
+        client = dial.raw()
+        paths = ("/long", "/app/stream", "/app/upload")
+        for stream_id in range(1, 2 * STREAMS, 2):
+            path = paths[(number + stream_id) % 3]
+            client.send(client.head(stream_id, path, "POST" if path == "/app/upload" else "GET", end=path != paths[2]))
+        socks.append(client.sock)
+    wait_until(lambda: under_way()[1] >= 1000)
+    for number, sock in enumerate(socks):
+        vanish(sock, reset=bool(number % 2))
+    until_free(server, at_rest + 1)
+    wait_until(lambda: under_way() == idle)
+    assert not Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    assert server.workers() == [worker]
+    assert server.count_events(level="error") == 0
