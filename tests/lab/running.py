@@ -22,7 +22,7 @@ from securelight.lab.check.runner import write_client_files
 from securelight.lab.lab import Lab
 from securelight.lab.world import World
 
-SECONDS = 20.0
+SECONDS = 60.0
 BY_ID = {case.id: case for case in CASES}
 
 
