@@ -130,6 +130,9 @@ class ProgramFinder:
         self._index = index
         self._prefix = "" if prefix == "/" else prefix
 
+    def known(self, path: str) -> Script | None:
+        """Nothing: beside what it costs to start a program, a look for it is little."""
+
     def find(self, path: str) -> Script:
         """The program for the request path `path`. Blocks: for a thread.
 
@@ -159,9 +162,11 @@ class OneProgram:
         self._program = os.fsencode(program)
         self._prefix = "" if prefix == "/" else prefix
 
-    def find(self, path: str) -> Script:
+    def known(self, path: str) -> Script:
         """The program, whatever `path` is."""
         return Script(self._prefix, self._program, path[len(self._prefix) :])
+
+    find = known
 
 
 def build(settings: CgiConfig, context: BuildContext) -> Handler:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from securelight.files.content_cache import REVALIDATE_SECONDS
 from securelight.files.safe_path import DocumentRoot
 from securelight.handlers.cgi_call import Application, CgiCall, body_length
 from securelight.model.errors import Refusal
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from securelight.upstream.health import CheckRules
 
 
+_KNOWN_SCRIPTS = 1_024
+"""Of a route: as many paths are remembered for REVALIDATE_SECONDS."""
+_KNOWN_PATH_LENGTH = 512
+"""A longer path is looked up each time, so that all that are remembered take less than a megabyte."""
+
+
 class ScriptFinder:
     """Finds the script of a request.
 
@@ -46,6 +54,14 @@ class ScriptFinder:
         self._index = index
         self._fallback = fallback
         self._prefix = "" if prefix == "/" else prefix
+        self._known: dict[str, tuple[Script, float]] = {}
+
+    def known(self, path: str) -> Script | None:
+        """What `find` has found a moment ago, as files are believed too; None where it has to look."""
+        if self.root is None:
+            return self.find(path)
+        script, until = self._known.get(path, (None, 0.0))
+        return script if monotonic() < until else None
 
     def find(self, path: str) -> Script:
         """The script for the request path `path`. Blocks: for a thread.
@@ -55,11 +71,19 @@ class ScriptFinder:
         rest = path[len(self._prefix) :]
         if self.root is None:
             return Script(self._prefix, b"", rest)
-        script = find_script(self.root, rest, self._suffixes, self._prefix)
+        script = self._find(self.root, rest)
+        if len(self._known) >= _KNOWN_SCRIPTS:
+            self._known.clear()
+        if len(path) <= _KNOWN_PATH_LENGTH:
+            self._known[path] = script, monotonic() + REVALIDATE_SECONDS
+        return script
+
+    def _find(self, root: DocumentRoot, rest: str) -> Script:
+        script = find_script(root, rest, self._suffixes, self._prefix)
         if script is None and self._index and rest.endswith("/"):
-            script = find_script(self.root, rest + self._index, self._suffixes, self._prefix)
+            script = find_script(root, rest + self._index, self._suffixes, self._prefix)
         if script is None and self._fallback:
-            script = find_script(self.root, self._fallback, self._suffixes, self._prefix)
+            script = find_script(root, self._fallback, self._suffixes, self._prefix)
         if script is None:
             raise Refusal(404, "There is nothing here.", "no script below the root")
         return script
@@ -70,6 +94,8 @@ class Finder(Protocol):
 
     root: DocumentRoot | None
     """Where it is in the file system; None for an application without files."""
+
+    def known(self, path: str) -> Script | None: ...  # noqa: D102 - see ScriptFinder
 
     def find(self, path: str) -> Script: ...  # noqa: D102 - see ScriptFinder
 
@@ -82,9 +108,8 @@ def gateway(
     limits = application.limits
 
     async def run(request: Request, exchange: Exchange) -> Response | Rewritten | Responded:
-        if finder.root is None:
-            script = finder.find(request.path)
-        else:
+        script = finder.known(request.path)
+        if script is None:
             script = await exchange.in_thread(lambda: finder.find(request.path))
         room = application.spool
         if room is not None and request.has_body and room.wants(length=request.content_length):
