@@ -37,6 +37,7 @@ def _check_seconds(limits: Limits) -> float:
         limits.idle_seconds,
         limits.body_grace_seconds,
         limits.write_stall_seconds,
+        limits.handler_seconds,
     )
 
 

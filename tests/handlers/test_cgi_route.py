@@ -51,4 +51,5 @@ def test_what_is_believed_is_bounded(finder: ScriptFinder) -> None:
 
 def test_an_application_without_files_needs_no_look() -> None:
     script = ScriptFinder(None, (), "", "", "/app").known("/app/any/thing")
-    assert script is not None and script.path_info == "/any/thing"
+    assert script is not None
+    assert script.path_info == "/any/thing"
