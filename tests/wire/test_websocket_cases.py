@@ -1,7 +1,7 @@
 """RFC 6455 and RFC 7692 frame by frame: what a server has to answer, on both protocols and both engines.
 
 Each row is what a client sends after the handshake to an application that echoes, and what it gets back before the end.
-The Autobahn suite, which asks much the same, runs on Python 2 only; this list is written from the RFCs.
+The Autobahn suite asks much the same over HTTP/1.1 (tests/peers/test_autobahn.py); this list is written from the RFCs.
 """
 
 from __future__ import annotations
