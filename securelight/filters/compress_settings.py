@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from securelight.files.encoders import MODULES, is_available
+from securelight.files.own_directory import own_directory_faults
 from securelight.filters.compressible import DEFAULT_TYPES, TYPE_PATTERN
 
 if TYPE_CHECKING:
@@ -76,19 +76,5 @@ def faults_of(settings: CompressConfig, base: Path) -> list[str]:
     if settings.minimum_bytes > settings.maximum_bytes:
         faults.append("minimum_bytes is larger than maximum_bytes")
     if settings.directory:
-        faults += _directory_faults(base / settings.directory)
+        faults += own_directory_faults(base / settings.directory)
     return faults
-
-
-def _directory_faults(path: Path) -> list[str]:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        return [f"directory {str(path)!r}: {error.strerror}"]
-    if not stat.S_ISDIR(mode):
-        return [f"directory {str(path)!r} is not a directory"]
-    if mode & 0o022:
-        return [f"directory {str(path)!r} can be written by others, who could change what is served: chmod go-w"]
-    return []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from securelight.files.own_directory import own_directory_faults
 from securelight.pipeline.status_report import network_faults
 
 if TYPE_CHECKING:
@@ -49,11 +49,5 @@ def check(settings: CacheConfig, base: Path) -> Sequence[str]:
     if settings.object_bytes > settings.memory_bytes and not settings.directory:
         faults.append("object_bytes is larger than memory_bytes, and there is no directory: nothing so large is kept")
     if settings.directory:
-        path = base / settings.directory
-        if path.exists() and not path.is_dir():
-            faults.append(f"directory {str(path)!r} is not a directory")
-        elif path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o022:
-            faults.append(
-                f"directory {str(path)!r} can be written by others, who could change what is served: chmod go-w"
-            )
+        faults += own_directory_faults(base / settings.directory)
     return faults
