@@ -37,7 +37,7 @@ class ProxyConnections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_seconds: Seconds = 5.0
     """For so long; then 503."""
     resolve_seconds: Seconds = 30.0
-    """How long a lookup of a name counts."""
+    """How long a lookup of a name counts at the most; shorter where DNS says so (extra: dns)."""
 
 
 class ProxyHealth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,18 +1,21 @@
 """Where a server behind us is: the URL of the configuration, taken apart, and the addresses of its name.
 
 Names are looked up when a connection is made, not at the start: a name that isn't known yet stops nothing. A lookup
-counts for a while; when the next one fails, the last good answer stays in use.
+counts for as long as DNS says, and no longer than is configured; when the next one fails, the last good answer stays in
+use.
 """
 
 from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 import trio
 
+from securelight.upstream import name_lifetime
 from securelight.upstream.faults import ConnectFailed
 
 _SCHEMES = {"http": 80, "https": 443, "h2c": 80, "h2": 443}
@@ -25,7 +28,10 @@ _UNIX = re.compile(r"(?:(?P<scheme>http|h2c)\+)?unix:(?P<path>/[^\x00-\x1f]{1,10
 _MAXIMUM_PORT = 65_535
 RETRY_LOOKUP_SECONDS = 1.0
 """After a lookup that failed."""
+LEAST_LOOKUP_SECONDS = 1.0
+"""A lookup counts at least so long: some answers come with a lifetime of 0."""
 
+Lifetime = Callable[[str], Awaitable[float | None]]
 SocketAddress = tuple[socket.AddressFamily, str | tuple[str, int]]
 """What a socket is made with and connected to."""
 
@@ -86,14 +92,18 @@ class Resolver:
 
     Args:
         address: of the server.
-        resolve_seconds: how long a lookup counts. The system's resolver tells no lifetimes of its own.
+        resolve_seconds: how long a lookup counts at the most.
+        lifetime: gives how long the answer to a name counts by DNS, or None.
     """
 
-    __slots__ = ("_address", "_known", "_next", "_resolve_seconds", "_until")
+    __slots__ = ("_address", "_known", "_lifetime", "_next", "_resolve_seconds", "_until")
 
-    def __init__(self, address: Address, resolve_seconds: float) -> None:
+    def __init__(
+        self, address: Address, resolve_seconds: float, lifetime: Lifetime = name_lifetime.lifetime_seconds
+    ) -> None:
         self._address = address
         self._resolve_seconds = resolve_seconds
+        self._lifetime = lifetime
         self._known: list[SocketAddress] = []
         self._until = 0.0
         self._next = 0
@@ -104,6 +114,8 @@ class Resolver:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             self._known = [(family, (address.host, address.port))]
             self._until = float("inf")
+        else:
+            name_lifetime.load()
 
     async def addresses(self) -> list[SocketAddress]:
         """All of them; the first one is another each time.
@@ -129,6 +141,7 @@ class Resolver:
                 raise ConnectFailed(f"the name {address.host!r} is not found: {error}") from error
             self._until = trio.current_time() + RETRY_LOOKUP_SECONDS
             return
+        lifetime = await self._lifetime(address.host)
         self._known = [
             (family, (str(to[0]), int(to[1])))
             for family, _kind, _protocol, _name, to in found
@@ -136,7 +149,10 @@ class Resolver:
         ] or self._known
         if not self._known:
             raise ConnectFailed(f"the name {address.host!r} has no address")
-        self._until = trio.current_time() + self._resolve_seconds
+        seconds = self._resolve_seconds
+        if lifetime is not None:
+            seconds = min(seconds, max(lifetime, LEAST_LOOKUP_SECONDS))
+        self._until = trio.current_time() + seconds
 
 
 def _is_literal(host: str) -> bool:

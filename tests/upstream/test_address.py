@@ -49,12 +49,36 @@ class Names(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
+async def untold(_name: str) -> None:
+    """DNS says nothing of how long an answer counts."""
+
+
+@pytest.mark.parametrize(("lifetime", "looked_up_after"), [(5.0, 5.0), (0.0, 1.0), (86_400.0, 30.0)])
+async def test_an_answer_counts_as_long_as_dns_says_within_bounds(
+    autojump_clock: trio.testing.MockClock, lifetime: float, looked_up_after: float
+) -> None:
+    async def told(name: str) -> float:
+        assert name == "app"
+        return lifetime
+
+    names = Names()
+    trio.socket.set_custom_hostname_resolver(names)
+    resolver = Resolver(parse_address("http://app:80"), 30, told)
+    await resolver.addresses()
+    await trio.sleep(looked_up_after - 0.5)
+    await resolver.addresses()
+    assert names.asked == 1
+    await trio.sleep(1)
+    await resolver.addresses()
+    assert names.asked == 2
+
+
 async def test_a_name_is_looked_up_again_and_the_last_good_answer_stays(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     names = Names()
     trio.socket.set_custom_hostname_resolver(names)
-    resolver = Resolver(parse_address("http://app:80"), 30)
+    resolver = Resolver(parse_address("http://app:80"), 30, untold)
     first = await resolver.addresses()
     await trio.sleep(29)
     assert await resolver.addresses() == first == [(socket.AF_INET, ("192.0.2.1", 80))]
@@ -76,13 +100,13 @@ async def test_a_name_that_was_never_found_is_no_connection() -> None:
     trio.socket.set_custom_hostname_resolver(names)
 
     with pytest.raises(ConnectFailed, match="is not found"):
-        await Resolver(parse_address("http://app:80"), 30).addresses()
+        await Resolver(parse_address("http://app:80"), 30, untold).addresses()
 
 
 async def test_an_address_is_never_looked_up() -> None:
     names = Names()
     trio.socket.set_custom_hostname_resolver(names)
     for url in ("http://192.0.2.9:80", "http://[2001:db8::9]:80", "unix:/run/app.sock"):
-        await Resolver(parse_address(url), 0.001).addresses()
+        await Resolver(parse_address(url), 0.001, untold).addresses()
 
     assert names.asked == 0
