@@ -180,6 +180,11 @@ def ask(dial: Dial, protocol: str, path: str, coding: str) -> Said:
     return answer
 
 
+def no_answer(said: Said) -> bool:
+    """Whether a client cannot take it for the server's answer."""
+    return said.broken or said.status == 502
+
+
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_ways_cannot_be_told_apart(dial: Dial, relay: RawUpstream, name: str, protocol: str) -> None:
@@ -191,7 +196,9 @@ def test_the_ways_cannot_be_told_apart(dial: Dial, relay: RawUpstream, name: str
         short = ask(dial, protocol, f"/short/{name}?{pieces}", coding)
 
         assert relay.requests[-1].connection == waiting
-        assert short == ask(dial, protocol, f"/long/{name}?{pieces}", coding)
+        long = ask(dial, protocol, f"/long/{name}?{pieces}", coding)
+        # A body that turns out wrong is a 502, or broken off once its head has gone: it depends on what came with it.
+        assert short == long or (no_answer(short) and no_answer(long))
         assert SECRET.encode() not in short.body
     assert isinstance(other, Http1)
     assert other.request("GET", "/short/warm?last").body == b"last"
