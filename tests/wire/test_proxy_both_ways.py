@@ -149,8 +149,10 @@ class Said(NamedTuple):
 def said(answer: Answer) -> Said:
     if answer.reset is not None:  # how much arrives of what breaks off is up to the network
         return Said(0, [], b"", {}, [], broken=True)
-    fields = sorted(item for item in answer.headers.items() if item[0] != "date")
     body = answer.body
+    # A body with chunks gets a length where all of it came at once, which is up to the network too.
+    left_out = ("date", "content-length", "transfer-encoding") if body else ("date",)
+    fields = sorted(item for item in answer.headers.items() if item[0] not in left_out)
     if answer.headers.get("content-encoding") == "gzip":  # the same text may be packed in several ways
         body = gzip.decompress(body)
     return Said(answer.status, fields, body, answer.trailers, answer.interim, broken=False)
