@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import msgspec
 
@@ -85,6 +85,7 @@ class Entry:
     """
 
     __slots__ = ("body", "facts", "fresh_until", "marks", "response", "url", "used", "variant")
+    impersonal: ClassVar = False  # it may be kept for those without credentials alone
 
     def __init__(self, url: bytes, variant: bytes, facts: Facts, body: bytes, marks: frozenset[bytes] = _NONE) -> None:
         self.url = url

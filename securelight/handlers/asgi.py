@@ -216,7 +216,7 @@ class AsgiHandler:
             "raw_path": self._raw_root_path + request.target.partition(b"?")[0],
             "query_string": request.query,
             "root_path": self._root_path + facts.route_path,
-            "headers": list(request.headers.fields),
+            "headers": list(request.headers.with_one_cookie()),
             "client": client,
             "server": (local.removeprefix(UNIX), None if local.startswith(UNIX) else peer.local_port),
             "state": self._lifespan.state.copy(),

@@ -16,6 +16,7 @@ from securelight.handlers.proxy_call import AskedAlready, ProxyCall
 from securelight.handlers.proxy_fields import upstream_target
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import Refusal
+from securelight.model.headers import CREDENTIALS
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.stage import RESPONDED
 from securelight.protocol.http1_responses import request_head
@@ -42,7 +43,6 @@ DIRECT_BODY_BYTES = 262_144
 HEADS_KEPT = 256
 HEAD_BYTES = 1024
 """Of the request heads of a route that are kept as they went out."""
-_CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 
 
 class DirectProxy:
@@ -117,7 +117,7 @@ class DirectProxy:
         if route.prefix:
             fields.append((b"x-forwarded-prefix", route.prefix.encode("utf-8", "replace")))
         head = request_head(request.method, upstream_target(request, route.prefix), fields)
-        if len(head) <= HEAD_BYTES and route.fields.repeats and request.headers.isdisjoint(_CREDENTIALS):
+        if len(head) <= HEAD_BYTES and route.fields.repeats and request.headers.isdisjoint(CREDENTIALS):
             if len(self._heads) >= HEADS_KEPT:
                 self._heads.clear()
             self._heads[key] = head

@@ -17,7 +17,7 @@ import re
 from dataclasses import replace
 from stat import S_ISDIR
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote_from_bytes
 
 import msgspec
@@ -79,6 +79,7 @@ class _Resource(CacheEntry):
     """What a path led to: a file, and its precompressed siblings."""
 
     __slots__ = ("codings", "representations", "simple", "source", "watched")
+    impersonal: ClassVar = True
 
     def __init__(self, source: bytes, stored: dict[bytes, StoredFile], varies: Fields) -> None:
         held_bytes = sum(

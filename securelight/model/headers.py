@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
+CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Request fields that say who somebody is, and prove it: nothing that outlives a request may hold one."""
+
 
 class Headers:
     """The header fields of one message.
@@ -45,6 +48,18 @@ class Headers:
     def lines(self, name: bytes) -> list[bytes]:
         """Every line of the field `name`, unjoined, in order."""
         return [value for field, value in self.fields if field == name]
+
+    def with_one_cookie(self) -> Fields:
+        """All fields, for what is not HTTP/2: Cookie may come in many lines there, and is one elsewhere.
+
+        RFC 9113, section 8.2.3.
+        """
+        if len(self._index) == len(self.fields) or b"cookie" not in self._index:
+            return self.fields
+        place = next(number for number, field in enumerate(self.fields) if field[0] == b"cookie")
+        fields = [field for field in self.fields if field[0] != b"cookie"]
+        fields.insert(place, (b"cookie", self._index[b"cookie"]))
+        return tuple(fields)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._index

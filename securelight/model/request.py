@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
+from securelight.model.headers import Fields, Headers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from securelight.model.client_certificate import ClientCertificate
     from securelight.model.errors import Refusal
-    from securelight.model.headers import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ class Request:
         self.expects_continue = expects_continue
         self.peer = peer
 
-    def again(self, stream_id: int, peer: Peer) -> Request:
-        """The same head, come again on another stream."""
+    def again(self, stream_id: int, peer: Peer, fields: Fields = ()) -> Request:
+        """The same head, come again on another stream, perhaps with these `fields` for headers."""
         request = Request.__new__(Request)
         request.method = self.method
         request.scheme = self.scheme
@@ -122,7 +123,7 @@ class Request:
         request.path = self.path
         request.target = self.target
         request.query = self.query
-        request.headers = self.headers
+        request.headers = Headers(fields) if fields else self.headers
         request.http_version = self.http_version
         request.stream_id = stream_id
         request.has_body = self.has_body
@@ -157,10 +158,12 @@ class Basis(Protocol):
     Attributes:
         fresh_until: the time.monotonic until which it is believed.
         used: it was of use since somebody looked for what is not.
+        impersonal: what rests on it is the same for everybody: it does not depend on credentials either.
     """
 
     fresh_until: float
     used: bool
+    impersonal: ClassVar[bool]
 
 
 class Place(Protocol):

@@ -85,8 +85,9 @@ class BuildContext:
         scoreboard: what the workers say of themselves.
         inner_routes: the paths of the site's other routes that lie below this one's.
         around: append to it what is to stand between the route's stages and its handler; then return None.
-        repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head
-            and the response alone, so that a handler of which the same is true may set `facts.basis`.
+        repeatable: that this route was chosen, what its stages let pass, and its filters depend on the request's head,
+            its credentials aside, and the response alone, so that a handler of which the same is true may set
+            `facts.basis`.
         upgrades: set it in the builder of a handler that grants upgrades (Exchange.upgrade); other handlers never see
             the CONNECT of HTTP/2.
     """
@@ -174,8 +175,9 @@ class Feature:
         build: makes the stage, handler or filter.
         check: what `securelight check` asks of the settings beyond their types (files that must exist ...); gives one
             message for each fault. It must not change anything.
-        repeatable: of a filter: what it does depends on nothing but the request's head and the response. Of a stage:
-            the same, where it lets a request pass. If that depends on the settings, a function of them.
+        repeatable: of a filter: what it does to a response that is sent many times depends on nothing but that and the
+            request's head, its credentials (model/headers) aside. Of a stage: the same, where it lets a request pass.
+            If that depends on the settings, a function of them.
         finds_user: of a stage: it finds out who the user is.
     """
 

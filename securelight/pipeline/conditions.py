@@ -19,6 +19,7 @@ from securelight.config.conditions import Condition, asks_for_place, condition_f
 from securelight.files.safe_path import DocumentRoot, relative_path
 from securelight.model.errors import Refusal
 from securelight.model.forwarded import TrustedProxies, parse_networks
+from securelight.model.headers import CREDENTIALS
 from securelight.model.patterns import BoundedPattern, PatternTooLong, compile_pattern
 from securelight.model.request import Facts, Request
 from securelight.pipeline.request_values import cookie_values, query_values
@@ -43,7 +44,7 @@ class Compiled:
     Attributes:
         test: whether a request fits; sets `facts.captures` if it does. It may raise Refusal.
         captures: the names that it may set.
-        head_only: whether it depends on nothing but the request's head.
+        head_only: whether it depends on nothing but the request's head, its credentials aside.
     """
 
     __slots__ = ("captures", "head_only", "test")
@@ -127,8 +128,12 @@ def _fits_parts(text: str, parts: tuple[str, ...]) -> bool:
 
 
 def depends_on_head_only(settings: Condition) -> bool:
-    """Whether it depends on nothing but the request's head."""
+    """Whether it depends on nothing but the request's head, its credentials aside."""
     if settings.client or settings.certificate is not None or settings.user or settings.file_exists:
+        return False
+    if settings.cookie or any(
+        name.lower().encode() in CREDENTIALS for name in (*settings.header, *settings.header_regex)
+    ):
         return False
     if asks_for_place(settings):
         return False

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from securelight.protocol.known_heads import KnownHead
 
 
-RequestRepeated: TypeAlias = "tuple[int, KnownHead]"
-"""A request head arrived that is the same to the byte as one before: its stream, and what is known of the head.
+RequestRepeated: TypeAlias = "tuple[int, KnownHead, Fields]"
+"""A request head arrived that is the same to the byte as one before but for its credentials: its stream, what is known
+of the head, and all its fields if credentials are among them.
 
-A pair and not a class of its own, because it is made and looked at once a request, and nothing else in the list is one.
+A tuple and not a class of its own, because it is made and looked at once a request; nothing else in the list is one.
 """
 
 

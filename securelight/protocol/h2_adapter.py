@@ -185,11 +185,15 @@ class H2Adapter(Http2Adapter):
             self._on_data(event.stream_id, event.data, event.flow_controlled_length, ended, events)
         elif isinstance(event, RequestReceived):
             stream_id, fields, ended = event.stream_id, tuple(event.headers), event.stream_ended is not None
-            known = self._known.get(fields) if ended and not self._leaving else None
-            if known is not None and len(self._streams) < self._limits.concurrent_streams:
+            known = self._known.get(fields)
+            personal: Fields = ()
+            if known is None:
+                known, personal = self._known.with_fields(fields)
+            room = not self._leaving and len(self._streams) < self._limits.concurrent_streams
+            if known is not None and ended and room:
                 self._last_stream_id = stream_id
                 self._streams[stream_id] = known.stream
-                events.append((stream_id, known))
+                events.append((stream_id, known, personal))
             else:
                 self._on_head(stream_id, fields, ended, events)
         elif isinstance(event, TrailersReceived):

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from securelight.model.errors import Http2Code, Refusal
 from securelight.protocol.events import BodyEnded, BodyReceived, RequestRefused, StreamAborted
 from securelight.protocol.http1_guard import Http1Guard
-from securelight.protocol.known_heads import known_heads, remember
+from securelight.protocol.known_heads import known_heads
 from securelight.protocol.request_head import from_http1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from securelight.model.headers import Field
+    from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
     from securelight.model.request import Peer, Request
     from securelight.protocol.events import Event
@@ -154,14 +154,19 @@ class Http1Requests(abc.ABC):
     def _receive_head(self, data: bytes, events: list[Event]) -> None:
         guard = self._guard
         self._unseen = False
-        if not guard.held and (known := self._known.get(data)) is not None:
-            self._number += 1
-            request = known.request
-            self._begin_exchange(request.method, request.http_version, body=False)
-            self._settle_keep_alive(request)
-            events.append((self._number, known))
-            self._request_over()
-            return
+        if not guard.held:
+            known = self._known.get(data)
+            personal: Fields = ()
+            if known is None:
+                known, personal = self._known.with_line(data)
+            if known is not None:
+                self._number += 1
+                request = known.request
+                self._begin_exchange(request.method, request.http_version, body=False)
+                self._settle_keep_alive(request)
+                events.append((self._number, known, personal))
+                self._request_over()
+                return
         try:
             head = guard.take_head(data)
             if head is None:
@@ -189,7 +194,7 @@ class Http1Requests(abc.ABC):
                 self._receive_body(b"", events)
         else:
             if head.raw is data:
-                remember(self._known, data, len(data), request)
+                self._known.remember_head(data, request)
             self._request_over()
 
     def _begin_exchange(self, method: str, version: str, *, body: bool) -> None:

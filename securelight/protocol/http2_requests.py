@@ -26,13 +26,13 @@ from securelight.protocol.frame_findings import DoubtfulUpdate, DroppedData, Lea
 from securelight.protocol.frame_walk import FrameWalk
 from securelight.protocol.http2_frames import LARGEST_WINDOW
 from securelight.protocol.http2_stream import Http2Stream
-from securelight.protocol.known_heads import known_heads, remember
+from securelight.protocol.known_heads import known_heads
 from securelight.protocol.request_head import CONNECTION_FIELDS, checked_trailers, from_http2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from securelight.model.headers import Field
+    from securelight.model.headers import Field, Fields
     from securelight.model.limits import Limits
     from securelight.model.request import Peer
     from securelight.protocol.events import Event
@@ -209,7 +209,7 @@ class Http2Requests(abc.ABC):
 
     # What the engine reports
 
-    def _on_head(self, stream_id: int, fields: Sequence[Field], ended: bool, events: list[Event]) -> None:
+    def _on_head(self, stream_id: int, fields: Fields, ended: bool, events: list[Event]) -> None:
         streams = self._streams
         if self._leaving:  # what GOAWAY has said of the last stream stays as it is (RFC 9113, section 6.8)
             self._send_reset(stream_id, Http2Code.REFUSED_STREAM)
@@ -233,9 +233,7 @@ class Http2Requests(abc.ABC):
             streams[stream_id] = Http2Stream(ended, request.content_length, request.headers)
             events.append(request)
             if ended:
-                size = sum(len(name) + len(value) for name, value in fields)
-                shared = Http2Stream(True, request.content_length, request.headers, shared=True)
-                remember(self._known, fields, size, request, shared)
+                self._known.remember_fields(fields, request)
 
     def _refuse(
         self, stream_id: int, refusal: Refusal, fields: Sequence[Field], ended: bool, events: list[Event]

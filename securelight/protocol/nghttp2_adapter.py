@@ -134,10 +134,13 @@ class Nghttp2Adapter(Http2Adapter):
             if type(event) is RequestReceived:
                 stream_id = event.stream_id
                 head = known.get(event.headers)
+                personal: Fields = ()
+                if head is None:
+                    head, personal = known.with_fields(event.headers)
                 if head is not None and event.end_stream and len(streams) < most_streams:
                     self._last_stream_id = stream_id
                     streams[stream_id] = head.stream
-                    events.append((stream_id, head))
+                    events.append((stream_id, head, personal))
                 else:
                     self._on_head(stream_id, event.headers, event.end_stream, events)
             elif type(event) is StreamClosed:

@@ -29,6 +29,8 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LOWER_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 """Visible characters with spaces and tabs inside only (RFC 9110, section 5.5; RFC 9113, section 8.2.1)."""
+is_field_value = _VALUE.fullmatch
+"""A match if bytes are a well-formed field value, else None."""
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _AUTHORITY_BYTES = re.compile(rb"[A-Za-z0-9._~:\[\]!$%&'()*+,;=-]+")
 """What RFC 3986 allows in a host and port; user information (`@`) is malformed (RFC 9113, section 8.3.1)."""

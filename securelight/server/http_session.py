@@ -136,16 +136,15 @@ class HttpSession:
         if requests >= most > requests - number and self.adapter is not None:
             self.adapter.goodbye()
 
-    def begin(self, request: Request, known: KnownHead | None = None) -> None:
-        """Answer `request`, or have it answered; keep the answer with the head that is `known` if it may stand."""
+    def begin(self, request: Request, known: KnownHead | None = None, *, personal: bool = False) -> None:
+        """Answer `request`, `personal` if it has credentials beside the head that is `known`; keep what may stand."""
         started = monotonic()
         facts = Facts(self.peer.address)
         try:
             result = run(self.sites, request, facts)
             if isinstance(result, Response):
-                if known is not None and facts.basis is not None:
-                    log = self.service.access_log
-                    known.answer = standing_answer(request, facts, facts.basis, result, self.sites, log)
+                if known is not None and facts.basis is not None and (facts.basis.impersonal or not personal):
+                    known.answer = standing_answer(request, facts, result, self.sites, self.service.access_log)
                 self.answer(request, facts, result, started)
             else:
                 self._defer(request, facts, result, started)

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from securelight.config.log_template import header_of, parts_of, template_of
+from securelight.model.headers import CREDENTIALS
 from securelight.model.request import Facts, Request
 
 _UNSAFE = re.compile(rb'[^\x20-\x21\x23-\x5b\x5d-\x7e]')  # fmt: skip
@@ -186,7 +187,7 @@ class Format:
                 pieces.append(ADDRESS_MARK)
             elif name in TIME_MARKS:
                 pieces.append(TIME_MARKS[name])
-            elif name in _OTHERS and name != "user":
+            elif (name in _OTHERS and name != "user") or header_of(name) in CREDENTIALS:
                 return None
             else:
                 pieces.append(value(entry))

@@ -64,11 +64,11 @@ class StandingAnswer:
 
 
 def standing_answer(
-    request: Request, facts: Facts, basis: Basis, response: Response, sites: CompiledSites, access_log: AccessLog
+    request: Request, facts: Facts, response: Response, sites: CompiledSites, access_log: AccessLog
 ) -> StandingAnswer | None:
     """What to answer the next request with the head of `request` with; None if each has to be answered anew."""
-    body = response.body
-    if response.heads is None or type(body) is not bytes or len(body) > STANDING_BYTES:
+    body, basis = response.body, facts.basis
+    if basis is None or response.heads is None or type(body) is not bytes or len(body) > STANDING_BYTES:
         return None
     if request.method == "HEAD" or response.status in BODYLESS_STATUSES:
         body = b""
@@ -92,11 +92,12 @@ def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
         if type(event) is not tuple or not number:
             break
         number -= 1
-        stream_id, known = event
+        stream_id, known, personal = event
         standing = known.answer
         if (
             standing is not None
             and now < standing.basis.fresh_until
+            and (not personal or standing.basis.impersonal)
             and standing.sites is sites
             and (
                 adapter.respond_again(stream_id, standing.head, standing.body)
@@ -107,8 +108,9 @@ def answer_repeated(session: HttpSession, events: Sequence[Event]) -> int:
             standing.basis.used = True
             lines.append(standing.line)
         else:
-            known.answer = None
-            session.begin(known.request.again(stream_id, session.peer), known)
+            if not personal:
+                known.answer = None
+            session.begin(known.request.again(stream_id, session.peer, personal), known, personal=bool(personal))
     session.turn_requests = number
     if lines:
         session.service.access_log.record_repeated(session.peer.address, lines)

@@ -61,7 +61,7 @@ def _target_faults(to: str, when: Condition | None, key: str, *, absolute: bool)
 
 
 def head_only(conditions: Iterable[Condition | None]) -> bool:
-    """Whether which of them fit depends on nothing but the request's head."""
+    """Whether which of them fit depends on nothing but the request's head, its credentials aside."""
     return all(when is None or depends_on_head_only(when) for when in conditions)
 
 

@@ -198,7 +198,7 @@ class _Served:
         raw = b""
         for event in events:
             if isinstance(event, tuple):
-                stream_id, known = event
+                stream_id, known, _credentials = event
                 self.server.busy()
                 raw += self._answer(adapter, stream_id, known.request.target, known.request)
             elif isinstance(event, Request):

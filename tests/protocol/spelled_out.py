@@ -19,6 +19,9 @@ def spelled_out(engine: type[T]) -> type[T]:
         events = engine.receive(self, data)
         if not any(isinstance(event, tuple) for event in events):
             return events
-        return [event[1].request.again(event[0], self.peer) if isinstance(event, tuple) else event for event in events]
+        return [
+            event[1].request.again(event[0], self.peer, event[2]) if isinstance(event, tuple) else event
+            for event in events
+        ]
 
     return type(engine.__name__, (engine,), {"receive": receive, "__slots__": ()})
