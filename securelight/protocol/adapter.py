@@ -76,11 +76,11 @@ class ProtocolAdapter(Protocol):
     def respond(self, stream_id: int, response: Response, data: bytes, *, end: bool) -> None:
         """Queue the head of `response` and the first `data` of its body.
 
-        `data` may be longer than `capacity` here only (a small file goes out in this one call; the adapter holds what
-        does not fit the window). With `end`, the response is whole: content_length bytes were given, or none are to
-        follow (HEAD, 204, 304, which take no data). Where the request's body has not ended by then, the adapter deals
-        with it: HTTP/2 resets the stream with NO_ERROR after the response, HTTP/1 drains it within its limits or
-        closes.
+        `data` may be longer than `capacity` here only (the adapter holds what does not fit the window), and not once
+        `write` was called: what is written may go past an engine, which then cannot hold back anything. With `end`, the
+        response is whole: content_length bytes were given, or none are to follow (HEAD, 204, 304, which take no data).
+        Where the request's body has not ended by then, the adapter deals with it: HTTP/2 resets the stream with
+        NO_ERROR after the response, HTTP/1 drains it within its limits or closes.
         """
 
     def respond_whole(self, stream_id: int, response: Response, body: bytes) -> bool:

@@ -249,17 +249,18 @@ def from_http1(
             raise Refusal(400, "A header field is malformed.", f"field {name[:40]!r}")
     headers = Headers(fields)
     hosts = headers.lines(b"host")
-    if len(hosts) > 1 or (version == "1.1" and not hosts):  # before the size, as h11 looks at them itself
+    if len(hosts) > 1 or (version == "1.1" and not hosts):
         raise Refusal(400, "A request has exactly one Host field.", f"{len(hosts)} Host fields")
-    if size > limits.request_head_bytes:
-        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
     authority = hosts[0] if hosts else b""
     if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
         scheme, authority, target = _absolute_form(target)
-    return _build(
+    request = _build(
         method, target, authority, headers, version=version, number=number, peer=peer, limits=limits,
         has_body=has_body, length=length, scheme=scheme, expects_continue=_expectation(headers, version),
     )  # fmt: skip
+    if size > limits.request_head_bytes:  # last, because h11 looks at Host and llhttp at the target before we do
+        raise Refusal(431, "The request header fields are too large.", f"{size} bytes in {len(fields)} fields")
+    return request
 
 
 _ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]+)([/?].*)?")

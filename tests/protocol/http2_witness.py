@@ -83,6 +83,7 @@ class Witness:
         # What was given to the adapter.
         self.given: dict[int, bytes] = {}
         self._streaming: set[int] = set()
+        self._wrote = False
         for frame in self.client.frames:
             self._judge_frame(frame)
         self.look()
@@ -187,6 +188,8 @@ class Witness:
         """Answer; without `end` more of the body follows by `write`."""
         if stream_id not in self.open or stream_id in self.given:
             return
+        if self._wrote:
+            body = body[: max(0, self.adapter.capacity(stream_id))]
         response = Response(200, (), body) if end else Response(200, (), PUSHED_BODY)
         self.adapter.respond(stream_id, response, body, end=end)
         self.given[stream_id] = body
@@ -206,6 +209,7 @@ class Witness:
             assert room <= LIMITS.response_buffer_bytes
             if room < 0:
                 return
+            self._wrote = True
             self.adapter.write(stream_id, data[:room], end=end)
             self.given[stream_id] += data[:room]
             if end:

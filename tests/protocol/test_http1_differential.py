@@ -6,6 +6,7 @@ being valid.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from securelight.protocol.h11_adapter import H11Adapter
@@ -105,6 +106,12 @@ def test_engines_agree_on_the_case_of_a_transfer_coding() -> None:
 
 def test_engines_agree_on_two_hosts_in_a_head_that_is_too_large() -> None:
     agree(b"GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\nX: %b\r\n\r\n" % (b"a" * 500), [])
+
+
+@pytest.mark.parametrize("target", [b"-", b"x:", b"http://[::1", b"http://a.test:x/", b"https://a.test\xff/"])
+def test_engines_agree_on_a_bad_target_in_a_head_that_is_too_large(target: bytes) -> None:
+    agree(b"POST %b HTTP/1.0\r\nH: %b\r\n\r\n" % (target, b"a" * 540), [])
+    agree(b"GET %b HTTP/1.1\r\nHost: a.test\r\nX: %b\r\n\r\n" % (target, b"a" * 500), [])
 
 
 @given(st.lists(st.one_of(st.binary(max_size=30), odd_bytes, field, message), max_size=6).map(b"".join),
