@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SERVER_FIELD = b"securelight"
 """The value of the Server field: the product without its version."""
+SHORT_BODY_BYTES = 32_768
+"""A body up to here is sent in a piece: on HTTP/2 it does not take turns with others, and `respond_again` takes it.
+Most of what pages are made of is shorter; a longer one is worth its own way."""
 
 
 class ProtocolAdapter(Protocol):
@@ -99,7 +102,8 @@ class ProtocolAdapter(Protocol):
     def respond_again(self, stream_id: int, head: Any, body: bytes) -> bool:
         """`respond_whole` with a prepared head, for a request that was reported as RequestRepeated.
 
-        The body is not empty and no longer than one frame. False, and nothing is queued, if it takes `respond_whole`.
+        The body is not empty and no longer than SHORT_BODY_BYTES. False, and nothing is queued, if it takes
+        `respond_whole`.
         """
         ...
 

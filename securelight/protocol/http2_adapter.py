@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from securelight.model.body import PUSHED_BODY
 from securelight.model.errors import Http2Code
 from securelight.model.response import Response
-from securelight.protocol.http2_frames import LARGEST_STREAM_ID, MAX_FRAME_BYTES
+from securelight.protocol.adapter import SHORT_BODY_BYTES
+from securelight.protocol.http2_frames import LARGEST_STREAM_ID
 from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
 from securelight.protocol.http2_stream import ANSWERED
@@ -104,7 +105,7 @@ class Http2Adapter(Http2Requests):
         stream.responded = True
         stream.succeeded = response.status < 300
         self._send_head(stream_id, fields_to_send(response), end and not data)
-        if (not end or len(data) > MAX_FRAME_BYTES) and not stream.signals:
+        if (not end or len(data) > SHORT_BODY_BYTES) and not stream.signals:
             self._take_turns(stream_id)
         if data:
             self._send_data(stream_id, data, end)
@@ -118,7 +119,7 @@ class Http2Adapter(Http2Requests):
         size = len(body)
         if stream is None or stream.responded or size > self._window(stream_id):
             return False
-        if not 0 < size <= MAX_FRAME_BYTES:
+        if not 0 < size <= SHORT_BODY_BYTES:
             if size > self._limits.response_buffer_bytes:
                 return False
             self.respond(stream_id, response, body, end=True)

@@ -3,6 +3,9 @@
 An answer may stand if it depends on the bytes of the request's head alone and on a file (Facts.basis), and is small
 and in memory. Then nothing is done for a head that comes again but what differs: its place on the wire, the Date, the
 line in the access log. That is most of the traffic of most sites.
+
+With known_heads.HEADS_KEPT at most 16 MB of bodies for each protocol outlive their entries in the content cache, for as
+long as nobody sends those heads.
 """
 
 from __future__ import annotations
@@ -15,16 +18,12 @@ from securelight.model.dates import current_date
 from securelight.model.request import Basis, Facts, Request
 from securelight.model.response import BODYLESS_STATUSES, Response
 from securelight.pipeline.compile import CompiledSites
-from securelight.protocol.adapter import ProtocolAdapter
+from securelight.protocol.adapter import SHORT_BODY_BYTES, ProtocolAdapter
 from securelight.protocol.events import Event
 from securelight.server.access_log import AccessLog
 
 if TYPE_CHECKING:
     from securelight.server.http_session import HttpSession
-
-STANDING_BYTES = 16_384
-"""The longest body: what leaves in one HTTP/2 frame. With known_heads.HEADS_KEPT at most 8 MB of bodies for each
-protocol outlive their entries in the content cache, for as long as nobody sends those heads."""
 
 
 class StandingAnswer:
@@ -68,7 +67,7 @@ def standing_answer(
 ) -> StandingAnswer | None:
     """What to answer the next request with the head of `request` with; None if each has to be answered anew."""
     body, basis = response.body, facts.basis
-    if basis is None or response.heads is None or type(body) is not bytes or len(body) > STANDING_BYTES:
+    if basis is None or response.heads is None or type(body) is not bytes or len(body) > SHORT_BODY_BYTES:
         return None
     if request.method == "HEAD" or response.status in BODYLESS_STATUSES:
         body = b""

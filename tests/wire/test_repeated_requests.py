@@ -38,12 +38,13 @@ def server(
     (directory / "site").mkdir()
     (directory / "site" / "index.html").write_bytes(PAGE)
     (directory / "site" / "large.txt").write_bytes(b"large\n" * 5000)
+    (directory / "site" / "larger.txt").write_bytes(b"larger\n" * 5000)
     write_config(directory, certificates, SITE, engine=engine)
     with serving(directory) as process:
         yield process
 
 
-@pytest.mark.parametrize("path", ["/", "/large.txt", "/missing", "/changed"])
+@pytest.mark.parametrize("path", ["/", "/large.txt", "/larger.txt", "/missing", "/changed"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_every_answer_is_the_same(client: Client, method: str, path: str) -> None:
     answers = [client.request(method, path) for _ in range(6)]
