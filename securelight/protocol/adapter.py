@@ -139,6 +139,19 @@ class ProtocolAdapter(Protocol):
     def write(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
         """Queue body bytes, at most `capacity`. `end` as in `respond`."""
 
+    def direct_room(self, stream_id: int) -> int:
+        """How many body bytes `direct` takes now; 0 unless nothing else is under way on the connection, and where it
+        is not worth it. Asked for when `take_output` has just given all that there was."""
+        ...
+
+    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes | memoryview:
+        """`data` as it goes out, which it does before anything else: a short way round `write` and `take_output`.
+
+        Not for the end of a body. `data` is not empty, and its length counts against `direct_room`, which stays good
+        until something else is called. What is returned may be a view of `data`.
+        """
+        ...
+
     def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
         """End the response with trailer fields (HTTP/1.1: only if it is chunked, else they are dropped)."""
 

@@ -187,6 +187,17 @@ class Http1Adapter(Http1Requests):
         if end and not self.closing:
             self._response_over()
 
+    def direct_room(self, stream_id: int) -> int:
+        """See protocol.adapter."""
+        if self._framing != WITH_LENGTH or self._output.queued_bytes or self.closing or not self._sends(stream_id):
+            return 0
+        return self._body_left
+
+    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes | memoryview:
+        """See protocol.adapter."""
+        self._body_left -= len(data)
+        return data
+
     def _put_body(self, data: bytes | memoryview) -> None:
         framing = self._framing
         if not data or framing == NO_BODY:

@@ -185,6 +185,14 @@ class Http2Adapter(Http2Requests):
         if end:
             self._end(stream_id, stream)
 
+    def direct_room(self, stream_id: int) -> int:
+        """None, unless a subclass knows better."""
+        return 0
+
+    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes:
+        """For subclasses with `direct_room`."""
+        raise NotImplementedError
+
     def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
         """End the response with `fields`."""
         stream = self._streams.get(stream_id)

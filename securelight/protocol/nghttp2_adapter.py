@@ -13,6 +13,7 @@ served where it is ours.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import ngh2
@@ -265,12 +266,10 @@ class Nghttp2Adapter(Http2Adapter):
 
     def _take_turns(self, stream_id: int) -> None:
         engine = self._engine
-        try:
+        with suppress(ngh2.NGH2Error):
             # A PRIORITY_UPDATE may have come meanwhile.
             if engine.get_stream_priority(stream_id) == _DEFAULT:
                 engine.set_stream_priority(stream_id, _TURNS)
-        except ngh2.NGH2Error:
-            return
 
     def _send_data(self, stream_id: int, data: bytes | memoryview, end: bool) -> None:
         try:
@@ -295,10 +294,33 @@ class Nghttp2Adapter(Http2Adapter):
             direct = self._direct = DirectData()
         if self._dead or direct.waiting_bytes or self._engine.queued_body_size():
             return False
-        self._ready = b"".join((self._ready, self._engine_output(EVERYTHING), *data_frames(stream_id, data)))
+        self._ready = b"".join((self._ready, self._engine_output(EVERYTHING), data_frames(stream_id, data)))
         direct.sent(stream_id, len(data))
+        direct.waiting_bytes += len(data)
         self._walk.doubts_updates = True
         return True
+
+    def direct_room(self, stream_id: int) -> int:
+        """See ProtocolAdapter."""
+        if len(self._streams) != 1 or self._dead or self._ready or self._ours or self._engine.queued_body_size():
+            return 0
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.responded or stream.ended:
+            return 0
+        if self._direct is None:
+            self._direct = DirectData()
+        room = self._window(stream_id)
+        return room if room >= DIRECT_BYTES else 0
+
+    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes:
+        """See ProtocolAdapter."""
+        direct = self._direct
+        assert direct is not None
+        direct.sent(stream_id, len(data))
+        self._walk.doubts_updates = True
+        output = data_frames(stream_id, data)
+        self._flood.sent(len(output))
+        return output
 
     def _widen(self, update: DoubtfulUpdate, events: list[Event]) -> None:
         direct = self._direct
@@ -340,25 +362,19 @@ class Nghttp2Adapter(Http2Adapter):
             return
 
     def _send_trailers(self, stream_id: int, fields: Fields) -> None:
-        try:
+        with suppress(ngh2.NGH2Error):
             self._engine.send_trailers(stream_id, fields)
-        except ngh2.NGH2Error:
-            return
 
     def _send_interim(self, stream_id: int, fields: list[Field]) -> None:
-        try:
+        with suppress(ngh2.NGH2Error):
             self._engine.send_informational_response(stream_id, fields)
-        except ngh2.NGH2Error:
-            return
 
     def _send_reset(self, stream_id: int, code: Http2Code) -> None:
         if self._dead:
             return
-        try:
+        with suppress(ngh2.NGH2Error):
             self._engine.reset_stream(stream_id, code)
             self._resetting[stream_id] = None
-        except ngh2.NGH2Error:
-            return
 
     def _give_back(self, stream_id: int, credit: int) -> None:
         if self._dead:
@@ -369,10 +385,8 @@ class Nghttp2Adapter(Http2Adapter):
             return
 
     def _open_wider(self, stream_id: int) -> None:
-        try:
+        with suppress(ngh2.NGH2Error):
             self._engine.set_local_window_size(self._limits.upload_window_bytes, stream_id=stream_id)
-        except ngh2.NGH2Error:
-            return
 
     def _window(self, stream_id: int) -> int:
         engine, direct = self._engine, self._direct

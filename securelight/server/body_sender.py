@@ -1,6 +1,8 @@
 """Feeds the bodies that are not sent in one call: large files, several parts, bodies larger than the window.
 
 A sender is read by the connection's write turn, as much at a time as the adapter has room for; nothing is read ahead.
+While it is the only one on its connection, its slices go from here to the socket (`send_directly`), without being
+queued in between.
 File bytes that are in the page cache are read here without waiting (RWF_NOWAIT); those that are not are fetched by a
 thread while other streams go on.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 from securelight.model.body import FileSlice, OpenFile, Parts
 from securelight.model.errors import BodyAborted
@@ -17,7 +19,9 @@ from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 from securelight.server.deadlines import Pace
 
-B = TypeVar("B", bytes, memoryview)
+if TYPE_CHECKING:
+    from securelight.protocol.adapter import ProtocolAdapter
+    from securelight.server.transport import Transport
 
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
@@ -53,7 +57,12 @@ class BodySender:
         """A thread is reading; there is nothing to do until it is back."""
         self._fetched = b""
         self._failure: OSError | None = None
-        self._parts: tuple[bytes | FileSlice, ...] = body.parts if isinstance(body, Parts) else (body,)
+        self._parts: tuple[memoryview | FileSlice, ...] = tuple(
+            [
+                part if isinstance(part, FileSlice) else memoryview(part)
+                for part in (body.parts if isinstance(body, Parts) else (body,))
+            ]
+        )
         self._number = 0
         self._offset = 0
         self.remaining = len(body) if isinstance(body, bytes) else body.length
@@ -63,31 +72,57 @@ class BodySender:
 
         Errors: BodyAborted if the file has become shorter than was announced, or cannot be read.
         """
+        data = self._read(room)
+        return bytes(data) if type(data) is memoryview and not data.readonly else data
+
+    def send_directly(
+        self, stream_id: int, adapter: ProtocolAdapter, transport: Transport, slice_bytes: int, budget: int
+    ) -> int:
+        """Send whole slices as long as nothing is in the way and `budget` lasts; returns how many bytes.
+
+        For the only sender of a connection, when the adapter has just given all its output and `transport` has taken
+        it. What is not simple is left to `read`: the end, a thread that has to read, a fault.
+
+        Errors: PeerGone; TlsFault.
+        """
+        if self.fetching:
+            return 0
+        room = min(adapter.direct_room(stream_id), self.remaining - 1)
+        sent = 0
+        while sent + slice_bytes <= room and sent < budget:
+            try:
+                data = self._read(slice_bytes)
+            except BodyAborted:
+                break  # `read` will say so again
+            if data is None:
+                break
+            sent += len(data)
+            if not transport.send(adapter.direct(stream_id, data)):
+                break
+        return sent
+
+    def _read(self, room: int) -> bytes | memoryview | None:
+        """As `read`; a view that can be written is good until the next read of any sender."""
+        data: bytes | memoryview
         if self._fetched:
             data, self._fetched = self._fetched[:room], self._fetched[room:]
-            return self._taken(data)
-        if self._failure is not None:
+        elif self._failure is not None:
             raise BodyAborted(f"the file cannot be read: {self._failure.strerror}")
-        part, offset = self._current()
-        if isinstance(part, bytes):
-            return self._taken(memoryview(part)[offset : offset + room])
-        file = part.file
-        if file.device in _blocking_devices:
-            return None
-        try:
-            wanted = min(room, part.length - offset)
-            buffer = _buffer if wanted <= len(_buffer) else memoryview(bytearray(wanted))
-            count = os.preadv(file.descriptor, [buffer[:wanted]], part.offset + offset, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                _blocking_devices.add(file.device)
-                return None
-            raise BodyAborted(f"the file cannot be read: {error.strerror}") from error
-        if count == 0:
-            raise BodyAborted("the file has become shorter while it was sent")
-        return self._taken(bytes(buffer[:count]))
+        else:
+            part, offset = self._current()
+            if isinstance(part, FileSlice):
+                wanted = part.length - offset
+                count = _read_now(part.file, part.offset + offset, room if room < wanted else wanted)
+                if count is None:
+                    return None
+                data = _buffer[:count]
+            else:
+                data = part[offset : offset + room]
+        count = len(data)
+        self._offset += count
+        self.sent_bytes += count
+        self.remaining -= count
+        return data
 
     def hold(self) -> OpenFile:
         """The file that `fetch` will read, held open for it; the caller releases it."""
@@ -108,20 +143,35 @@ class BodySender:
         except OSError as error:
             self._failure = error
 
-    def _current(self) -> tuple[bytes | FileSlice, int]:
+    def _current(self) -> tuple[memoryview | FileSlice, int]:
         part = self._parts[self._number]
-        while self._offset == (len(part) if isinstance(part, bytes) else part.length):
+        while self._offset == (part.length if isinstance(part, FileSlice) else len(part)):
             self._number += 1
             self._offset = 0
             part = self._parts[self._number]
         return part, self._offset
 
-    def _taken(self, data: B) -> B:
-        self._offset += len(data)
-        self.sent_bytes += len(data)
-        self.remaining -= len(data)
-        return data
-
     def close(self) -> None:
         """Give the body's files back."""
         self.response.release()
+
+
+def _read_now(file: OpenFile, offset: int, wanted: int) -> int | None:
+    """Read at most `wanted` bytes into `_buffer`, if that takes no waiting; returns how many, None if it would.
+
+    Errors: BodyAborted.
+    """
+    if file.device in _blocking_devices:
+        return None
+    try:
+        count = os.preadv(file.descriptor, (_buffer[:wanted],), offset, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            _blocking_devices.add(file.device)
+            return None
+        raise BodyAborted(f"the file cannot be read: {error.strerror}") from error
+    if count == 0:
+        raise BodyAborted("the file has become shorter while it was sent")
+    return count

@@ -131,9 +131,13 @@ class Transport:
         Errors: PeerGone; TlsFault.
         """
         session = self.session
-        if session is None:
-            return self._send_raw(plaintext)
-        return self._send_raw(session.encrypt(plaintext))
+        if session is not None:
+            return self._send_raw(session.encrypt(plaintext))
+        if self._send_raw(plaintext):
+            return True
+        assert self.pending is not None
+        self.pending = memoryview(bytes(self.pending))  # a copy: what was given may be somebody's buffer
+        return False
 
     def send_handshake(self) -> bool:
         """Send what the TLS session has to say by itself (handshake messages, alerts)."""

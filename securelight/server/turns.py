@@ -267,9 +267,17 @@ class Turns(abc.ABC):
             if out:
                 budget -= len(out)
                 self._out_bytes += len(out)
-                transport.send(out)
+                if not transport.send(out):
+                    break  # the next slice is not read before there is room for it
                 if len(out) >= OUTPUT_BYTES:
                     continue  # less means that there is no more
+            if len(session.senders) == 1:
+                ((stream_id, sender),) = session.senders.items()
+                sent_bytes = sender.send_directly(stream_id, adapter, transport, SLICE_BYTES, budget)
+                self._out_bytes += sent_bytes
+                budget -= sent_bytes
+                if budget <= 0 or transport.pending is not None:
+                    continue
             if not session.senders or not session.fill(SLICE_BYTES):
                 if adapter.closing and not session.busy:
                     self._end_when_sent()

@@ -13,6 +13,7 @@ from securelight.model.body import PUSHED_BODY
 from securelight.model.response import Response
 from securelight.protocol.direct_data import CONTENT_BYTES, DirectData, data_frames
 from securelight.protocol.events import ConnectionFailed, Event, StreamAborted
+from securelight.protocol.http2_frames import DATA, frames_of
 from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
 from tests.protocol.http2_support import GET, LIMITS, PEER, Client, window_update
 
@@ -213,12 +214,12 @@ def test_no_window_is_overrun_and_nothing_is_lost(window: int, steps: list[tuple
 
 def test_frames_fill_tls_records() -> None:
     content = bytes(range(251)) * 200
+    rest = len(content) - 3 * CONTENT_BYTES
     frames = data_frames(7, content)
-    headers, pieces = frames[::2], frames[1::2]
-    assert b"".join(pieces) == content
-    assert [len(piece) for piece in pieces] == [CONTENT_BYTES] * 3 + [len(content) - 3 * CONTENT_BYTES]
-    assert bytes(headers[0]) == CONTENT_BYTES.to_bytes(3, "big") + b"\0\0\0\0\0\7"
-    assert bytes(headers[-1])[:3] == len(pieces[-1]).to_bytes(3, "big")
+    assert list(frames_of(frames)) == [(DATA, 0, 7, CONTENT_BYTES)] * 3 + [(DATA, 0, 7, rest)]
+    starts = range(9, len(frames), 9 + CONTENT_BYTES)
+    assert b"".join([frames[start : start + CONTENT_BYTES] for start in starts]) == content
+    assert (len(frames) - 9 - rest) % 16_384 == 0
 
 
 def test_only_what_the_engine_knows_of_widens_its_windows() -> None:
