@@ -1,19 +1,23 @@
 """`securelight conform`: judge any HTTPS server by the RFCs, and show where it falls short.
 
-The exit code is for scripts: 0 nothing failed at the level asked for (--fail-on), 1 something did, 2 wrong usage,
-3 the server could not be reached, 130 interrupted (the reports are written all the same).
+The exit code is for scripts: 0 nothing failed at the level asked for (--fail-on), 1 something did, 2 wrong usage (also
+a URL, a baseline or the place of a report that cannot be used, told before anything is asked; and a disk that was full
+then), 3 the server could not be reached, 130 interrupted (the reports are written all the same).
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from securelight.cli.report_files import STDOUTS, finished_first, refuse_unwritable, write_report
 from securelight.conformance import baseline as baseline_file
-from securelight.conformance.attack_permission import AttackRefused, refuse_strangers
+from securelight.conformance.attack_permission import refuse_strangers
 from securelight.conformance.case import Level, Outcome
 from securelight.conformance.dial import ANSWER_SECONDS, Patience
 from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
@@ -22,11 +26,18 @@ from securelight.conformance.runner import JOBS, Options, chosen, judge_sync, ne
 from securelight.conformance.suites import Suite, load_suite, suite_names
 from securelight.conformance.target import TargetError, parse_target
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from securelight.conformance.baseline import Baseline
+
 ABUSE = "abuse"
 COMPARE = "compare"
 """In the place of a URL: several servers follow, and are shown in one table."""
+NOT_WRITTEN = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
+RENDERS = (json_report.render, junit.render, sarif.render, html.render)
 LEVELS = {"must": Level.MUST, "should": Level.SHOULD}
 
 EXAMPLES = """\b
@@ -37,6 +48,7 @@ Examples:
   securelight conform https://localhost:8443 --suite abuse
   securelight conform https://localhost:8443 --html report.html
   securelight conform https://localhost:8443 --json result.json
+  securelight conform https://localhost:8443 --only 'h1/*/*-range' --json -
   securelight conform https://localhost:8443 --baseline result.json --junit result.xml
   securelight conform compare https://localhost:8443 https://localhost:9443
   securelight conform --list
@@ -50,11 +62,20 @@ Exit codes: 0 nothing failed, 1 something failed (see --fail-on), 2 wrong usage,
 @click.option("--suite", "suite_options", multiple=True, type=click.Choice(suite_names()),
               help="Only this suite; may be given more than once.")  # fmt: skip
 @click.option("--only", multiple=True, metavar="ID",
-              help="Only this case, or those of a section (h2/6.9.1); may be given more than once.")  # fmt: skip
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write all results as JSON.")
-@click.option("--junit", "junit_path", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
-@click.option("--sarif", "sarif_path", type=click.Path(path_type=Path, dir_okay=False), help="Write SARIF 2.1.0.")
-@click.option("--html", "html_path", type=click.Path(path_type=Path, dir_okay=False),
+              help="Only this case, those of a section (h2/6.9.1), or of a pattern ('h2/*'); repeatable.")  # fmt: skip
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write all results as JSON.",
+)
+@click.option(
+    "--junit", "junit_path", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="Write JUnit XML."
+)
+@click.option(
+    "--sarif", "sarif_path", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="Write SARIF 2.1.0."
+)
+@click.option("--html", "html_path", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write one page that tells everything.")  # fmt: skip
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="An earlier JSON report, or a list of ids: what failed there does not count.")  # fmt: skip
@@ -91,72 +112,110 @@ def command(
     """Judge the server at URL by what the RFCs ask of it.
 
     With the word compare before them, several servers are judged and shown in one table (--json writes all of it).
+    A report may go to - (standard output); what is for people is then on standard error.
 
     Every case has its own connection and deadline. A certificate that is not trusted is reported and no obstacle.
     """
     suites = _suites(suite_options, only)
     if list_only:
-        for case in chosen(suites, only):
-            click.echo(f"{case.id:<48} {case.level.name:<7} {case.title}")
+        _list(suites, only)
         return
     compares = urls[:1] == (COMPARE,)
     urls = urls[1:] if compares else urls
     if not urls or (len(urls) > 1 and not compares):
         raise click.UsageError("Name one server, as in https://localhost:8443, or several after the word compare.")
-    for path in (json_path, junit_path, sarif_path, html_path):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise click.UsageError(f"{path} cannot be written: its folder does not exist.")
+    reports = {"--json": json_path, "--junit": junit_path, "--sarif": sarif_path, "--html": html_path}
+    asked = {option: path for option, path in reports.items() if path is not None}
+    for option in asked:
+        if compares and option != "--json":
+            raise click.UsageError(f"{option} is about one server: with the word compare, --json has all of them.")
+    refuse_unwritable(list(asked.values()))
     options = Options(
         jobs=jobs, only=only, ca=ca, owned_hosts=frozenset(owned_hosts), patience=Patience.of(patience),
     )  # fmt: skip
-    known = baseline_file.read(baseline) if baseline is not None else frozenset()
-    runs = [new_run(parse_target(url), suites) for url in urls]
-    if ABUSE in suite_options or any(one.partition("/")[0] == ABUSE for one in only):
-        try:
+    try:
+        known = baseline_file.read(baseline) if baseline is not None else None
+        runs = [new_run(parse_target(url), suites) for url in urls]
+        if ABUSE in suite_options or any(one.partition("/")[0] == ABUSE for one in only):
             refuse_strangers([run.target for run in runs], options.owned_hosts)
-        except AttackRefused as error:
-            raise click.UsageError(f"{error}.") from None
-    reached = []
-    for run in runs:
-        progress = Progress(len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares)
-        try:
-            judge_sync(run, replace(options, tell=progress.tell), progress)
-        except TargetError as error:
-            click.echo(str(error), err=True)
-            continue
-        finally:
-            progress.clear()
-        reached.append(run)
-        baseline_file.apply(run, known)
-        if run.interrupted:
-            break
+    except TargetError as error:
+        raise click.UsageError(f"{text.printable(str(error))}.") from None
+    aside = any(path in STDOUTS for path in asked.values())
+    reached = _judge(runs, options, known, lambda: Progress(
+        len(chosen(suites, only)), with_bytes=with_bytes, quiet=compares, aside=aside
+    ))  # fmt: skip
     if not reached:
         ctx.exit(UNREACHABLE)
+    with finished_first() as stop:
+        if compares:
+            click.echo(comparison.render(reached), nl=False, err=aside)
+            written = [json_path is None or _write(json_path, comparison.render_json(reached), aside=aside)]
+        else:
+            run = reached[0]
+            for line in text.summary(run, paint):
+                click.echo(line, err=aside)
+            written = [
+                _write(path, render(run), aside=aside)
+                for path, render in zip(reports.values(), RENDERS, strict=True)
+                if path is not None
+            ]
+    if stop.asked:
+        ctx.exit(INTERRUPTED)
+    if not all(written):
+        ctx.exit(NOT_WRITTEN)
     missing = len(reached) < len(runs) and not any(run.interrupted for run in reached)
-    if compares:
-        click.echo(comparison.render(reached), nl=False)
-        _write(json_path, comparison.render_json(reached))
-    else:
-        run = reached[0]
-        for line in text.summary(run, paint):
-            click.echo(line)
-        _write(json_path, json_report.render(run))
-        _write(junit_path, junit.render(run))
-        _write(sarif_path, sarif.render(run))
-        _write(html_path, html.render(run))
     ctx.exit(max(exit_code(run, fail_on) for run in reached) if not missing else UNREACHABLE)
+
+
+def _list(suites: Sequence[Suite], only: Sequence[str]) -> None:
+    """A line a case, and how many there are."""
+    cases = chosen(suites, only)
+    for case in cases:
+        click.echo(f"{case.id:<48} {case.level.name:<7} {case.title}")
+    counts = [(suite.name, sum(case.suite == suite.name for case in cases)) for suite in suites]
+    click.echo(f"\n{len(cases)} cases: {', '.join(f'{name} {count}' for name, count in counts if count)}")
+
+
+def _judge(
+    runs: Sequence[Run], options: Options, known: Baseline | None, new_progress: Callable[[], Progress]
+) -> list[Run]:
+    """One server after the other; returns those that were reached. Who was not is told."""
+    reached = []
+    for run in runs:
+        progress = new_progress()
+        try:
+            judge_sync(run, replace(options, tell=progress.tell), progress)
+        except KeyboardInterrupt:  # the second one, or one before the first case: what was found is told all the same
+            run.interrupted = True
+        except TargetError as error:
+            progress.clear()
+            click.echo(text.printable(str(error)), err=True)
+            continue
+        progress.clear()
+        reached.append(run)
+        if known is not None:
+            baseline_file.apply(run, known)
+        if run.interrupted:
+            break
+    return reached
 
 
 def _suites(names: tuple[str, ...], only: tuple[str, ...]) -> list[Suite]:
     """Those that were named; where only cases were, theirs; otherwise all."""
-    wanted = names or tuple(dict.fromkeys(one.partition("/")[0] for one in only)) or suite_names()
-    for name in wanted:
-        if name not in suite_names():
-            raise click.UsageError(f"There is no suite {name!r}. The suites are {', '.join(suite_names())}.")
+    wanted = set(names or ([] if only else suite_names()))
+    for one in () if names else only:
+        first = one.partition("/")[0]
+        found = {name for name in suite_names() if fnmatchcase(name, first)}
+        if not found:
+            raise click.UsageError(f"There is no suite {first!r}. The suites are {', '.join(suite_names())}.")
+        wanted |= found
     suites = [load_suite(name) for name in suite_names() if name in wanted]
     for one in only:
         if not chosen(suites, [one]):
-            raise click.UsageError(f"--only {one}: there is no such case. `securelight conform --list` shows all.")
+            where = f" in {', '.join(names)}" if names else ""
+            raise click.UsageError(
+                f"--only {one}: there is no such case{where}. `securelight conform --list` shows all."
+            )
     return suites
 
 
@@ -168,13 +227,16 @@ def exit_code(run: Run, fail_on: str) -> int:
     return int(level is not None and bool(run.failures(level, new_only=True)))
 
 
-def _write(path: Path | None, report: str) -> None:
-    if path is not None:
-        try:
-            path.write_text(report, encoding="utf-8")
-        except OSError as error:
-            raise click.FileError(str(path), error.strerror) from None
-        click.echo(f"  written  {path}")
+def _write(path: Path, report: str, *, aside: bool) -> bool:
+    """Whether it could be written; if not, that is told, and the other reports still have their turn."""
+    try:
+        write_report(path, report)
+    except OSError as error:
+        click.echo(f"{text.printable(str(path))} could not be written: {error.strerror}", err=True)
+        return False
+    if path not in STDOUTS:
+        click.echo(f"  written  {path}", err=aside)
+    return True
 
 
 def paint(words: str, colour: str) -> str:
@@ -185,11 +247,15 @@ def paint(words: str, colour: str) -> str:
 
 
 class Progress:
-    """Failures as they are found; on a terminal also a line that counts, always the last."""
+    """Failures as they are found; on a terminal also a line that counts, always the last.
 
-    def __init__(self, total: int, *, with_bytes: bool, quiet: bool = False) -> None:
+    With `aside` everything goes to standard error, because standard output belongs to a report.
+    """
+
+    def __init__(self, total: int, *, with_bytes: bool, quiet: bool = False, aside: bool = False) -> None:
         self._total = total
         self._quiet = quiet
+        self._aside = aside
         self._with_bytes = with_bytes
         self._done = 0
         self._live = sys.stderr.isatty()
@@ -200,7 +266,7 @@ class Progress:
         if result.outcome is Outcome.FAILED and not self._quiet:
             self.clear()
             for line in text.failure_lines(result, paint, with_bytes=self._with_bytes):
-                click.echo(line)
+                click.echo(line, err=self._aside)
         self.tell(result.case.id)
 
     def tell(self, words: str) -> None:

@@ -22,7 +22,8 @@ Values = TypeVarTuple("Values")
 CASE_SECONDS = 15.0
 """The deadline of a case that names none. It is a backstop: the waits inside a case are shorter, and say more."""
 
-_ID = re.compile(r"[a-z0-9]+/[A-Za-z0-9.-]+/[a-z0-9][a-z0-9.-]*")
+ID = r"[a-z0-9]+/[A-Za-z0-9.-]+/[a-z0-9][a-z0-9.-]*"
+"""Of a case: suite/section/name."""
 
 
 class Level(IntEnum):
@@ -150,7 +151,7 @@ class Topic:
         self, level: Level, case_id: str, title: str, rfc: int | None, section: str, why: str, cure: str,
         seconds: float, alone: bool,
     ) -> Callable[[Question], Question]:  # fmt: skip
-        if not _ID.fullmatch(case_id):
+        if not re.fullmatch(ID, case_id):
             raise ValueError(f"{case_id!r} is no id of the form suite/section/name")
 
         def add(question: Question) -> Question:

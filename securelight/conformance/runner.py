@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import trio
@@ -40,6 +41,9 @@ GIVEN_UP_TIMES = 5
 SLOW_PAUSE_SECONDS = 0.25
 """Between the beginnings of slow attacks: the handshakes of one should not be the wait of another's polite client."""
 
+MAXIMUM_WORDS = 2_000
+"""Characters of what is said of a case: servers choose some of them, and a field may be long."""
+
 BREAKS = frozenset({
     "the server reset the TCP connection", "the server closed the TCP connection without close_notify",
     "TLS handshake failed: the server closed the connection",
@@ -55,7 +59,7 @@ class Options:
 
     Attributes:
         jobs: cases at a time.
-        only: ids, or beginnings of ids; all if empty.
+        only: ids, beginnings of ids, or patterns as of a shell; all if empty.
         ca: see preflight.look.
         connect: how to connect to the target.
         patience: how long cases wait.
@@ -75,11 +79,17 @@ class Options:
 
 
 def chosen(suites: Sequence[Suite], only: Sequence[str]) -> list[Case]:
-    """The cases to run: all, or those whose id is in `only` or begins with one of it and a slash."""
+    """The cases to run: all, or those whose id is in `only`, begins with one of it and a slash, or fits a pattern."""
     cases = [case for suite in suites for case in suite.cases]
     if not only:
         return cases
-    return [case for case in cases if any(case.id == one or case.id.startswith(one.rstrip("/") + "/") for one in only)]
+    return [case for case in cases if any(_named(case.id, one) for one in only)]
+
+
+def _named(case_id: str, one: str) -> bool:
+    if any(character in one for character in "*?["):
+        return fnmatchcase(case_id, one)
+    return case_id == one or case_id.startswith(one.rstrip("/") + "/")
 
 
 async def judge(run: Run, options: Options, progress: Progress = lambda result: None) -> None:
@@ -234,6 +244,8 @@ class _Bench:
             outcome, words = Outcome.FAILED, f"the judge itself broke: {error!r}"
         finally:
             await dial.close()
+        if len(words) > MAXIMUM_WORDS:
+            words = f"{words[:MAXIMUM_WORDS]} ... {len(words)} characters"
         return Result(case, outcome, words, trio.current_time() - begun, tuple(dial.transcript.entries()))
 
     def _finish(self, result: Result) -> None:

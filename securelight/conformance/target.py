@@ -1,12 +1,18 @@
-"""Which server is judged: a URL, taken apart."""
+"""Which server is judged: a URL, taken apart. Refused is what could not be sent as SNI, Host or :authority."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from securelight.model.errors import SecurelightError
+
+MAXIMUM_NAME_CHARACTERS = 253
+"""RFC 1035, section 2.3.4, without the dots at both ends."""
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+"""Of a name in DNS, and the underscore that many have."""
 
 
 class TargetError(SecurelightError):
@@ -62,18 +68,40 @@ def parse_target(url: str) -> Target:
     """
     text = url if "://" in url else f"https://{url}"
     if not text.isascii() or any(character <= " " or character == "\x7f" for character in text):
-        raise TargetError(f"{url!r} is no URL: it may only hold visible ASCII characters")
+        raise TargetError(
+            f"{url!r} is no URL: it may only hold visible ASCII characters (names as xn--..., bytes as %XX)"
+        )
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
         raise TargetError(f"{url} is no URL: {error}") from error
     if parts.scheme not in ("https", "http"):
-        raise TargetError(f"{url}: only https:// (and http:// without TLS) can be judged")
+        raise TargetError(f"{parts.scheme}://: only https:// (and http:// without TLS) can be judged")
+    if parts.username is not None:  # the password is not shown again: this may stand in the log of a CI system
+        raise TargetError(f"{parts.scheme}://...: user names and passwords in URLs are not used; leave them out")
     if not parts.hostname:
         raise TargetError(f"{url}: it names no host; write https://localhost:8443/")
-    if parts.username is not None:
-        raise TargetError(f"{url}: user names and passwords in URLs are not used")
+    if port == 0:
+        raise TargetError(f"{url}: nobody listens on port 0; write https://localhost:8443/")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     default = 443 if parts.scheme == "https" else 80
-    return Target(parts.scheme, parts.hostname, default if port is None else port, path)
+    return Target(parts.scheme, _host(url, parts.hostname), default if port is None else port, path)
+
+
+def _host(url: str, host: str) -> str:
+    """The address, or the name without the dot at its end, which SNI does not have (RFC 6066, section 3)."""
+    if "%" in host and ":" in host:
+        raise TargetError(f"{url}: addresses with a zone cannot be judged; take another address of the server")
+    if ":" in host:
+        return host  # urlsplit has looked at what stands in brackets
+    name = host.removesuffix(".")
+    labels = name.split(".")
+    if len(name) > MAXIMUM_NAME_CHARACTERS or not all(_LABEL.fullmatch(label) for label in labels):
+        raise TargetError(f"{url}: its host is no name of DNS; write https://localhost:8443/")
+    if labels[-1].isdigit():
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise TargetError(f"{url}: its host looks like an address and is none; write four numbers") from None
+    return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -12,19 +13,18 @@ import pytest
 import trio
 
 from securelight.conformance import baseline
+from securelight.conformance.baseline import Baseline
 from securelight.conformance.case import Failed, Outcome, Skipped
 from securelight.conformance.grade import grade_of
 from securelight.conformance.reports import comparison, html, json_report, junit, sarif, text
 from securelight.conformance.results import Result, score
 from securelight.conformance.runner import new_run
 from securelight.conformance.suites import Suite, load_suite
-from securelight.conformance.target import TargetError
+from securelight.conformance.target import TargetError, parse_target
 from tests.conformance.http2_server import serve
 from tests.conformance.support import TARGET, judged, make_case, one_suite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from securelight.conformance.dial import Dial
     from securelight.conformance.results import Run
 
@@ -145,7 +145,7 @@ def test_a_score_of_100_means_that_nothing_failed(run: Run) -> None:
 def test_what_the_baseline_knows_does_not_count(run: Run, tmp_path: Path, form: str) -> None:
     path = tmp_path / "baseline"
     path.write_text(json_report.render(run) if form == "json" else "# argued below\nh2/1.1/bad  # because\n\n")
-    assert baseline.read(path) == {"h2/1.1/bad"}
+    assert baseline.read(path).ids == {"h2/1.1/bad"}
     baseline.apply(run, baseline.read(path))
     assert len(run.failures()) == 1
     assert run.failures(new_only=True) == []
@@ -155,16 +155,93 @@ def test_what_the_baseline_knows_does_not_count(run: Run, tmp_path: Path, form: 
 
 
 def test_what_is_cured_can_leave_the_baseline(run: Run) -> None:
-    baseline.apply(run, frozenset({"h2/1.1/good"}))
+    baseline.apply(run, Baseline(frozenset({"h2/1.1/good"}), "known.txt"))
     assert "The baseline can be shortened, as these pass now: h2/1.1/good." in run.notes
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"cases": 3}', b'{"cases": [1]}', b"\xff\xfe"])
-def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "neither a JSON report nor a list of ids"),
+        (b'{"cases": 3}', "neither a JSON report nor a list of ids"),
+        (b'{"cases": [1]}', "neither a JSON report nor a list of ids"),
+        (b'{"tests": []}', "neither a JSON report nor a list of ids (KeyError)"),
+        (b'{"a":' * 100_000, "neither a JSON report nor a list of ids (RecursionError)"),
+        (b"\xff\xfe", "neither a JSON report nor a list of ids"),
+        (b"\x89PNG\r\n", "neither a JSON report nor a list of ids"),
+        (b"h2/1.1/bad\n<html>\n", "(line 2 is '<html>')"),
+        (b"[1, 2]", "(line 1 is '[1, 2]')"),
+        (b'{"format": 2, "cases": []}', "a report of format 2, and this version reads 1"),
+        (b'{"format": 1, "runs": []}', "a baseline is the --json report of one"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused_with_its_name_and_the_cure(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
     path = tmp_path / "baseline"
     path.write_bytes(content)
-    with pytest.raises(TargetError, match="neither a JSON report nor a list of ids"):
+    with pytest.raises(TargetError) as refused:
         baseline.read(path)
+    assert words in str(refused.value)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "--json" in str(refused.value)
+
+
+def test_a_baseline_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "MAXIMUM_BYTES", 1 << 16)
+    with pytest.raises(TargetError, match="/dev/zero: larger than 65536 bytes"):
+        baseline.read(Path("/dev/zero"))
+
+
+def test_an_empty_baseline_knows_nothing(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "baseline"
+    path.write_text("")
+    baseline.apply(run, baseline.read(path))
+    assert len(run.failures(new_only=True)) == 1
+
+
+def test_what_is_odd_about_a_baseline_is_noted(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "baseline"
+    document = json.loads(json_report.render(run))
+    document |= {"target": "https://elsewhere.test/", "interrupted": True}
+    document["cases"].append({"id": "h2/1.1/renamed", "outcome": "failed"})
+    document["cases"].append({"id": "h3/1.1/later", "outcome": "failed"})
+    document["cases"].append({"id": "hpack/6.1/index-zero", "outcome": "failed"})  # in a suite that was not asked for
+    path.write_text(json.dumps(document))
+    baseline.apply(run, baseline.read(path))
+    assert run.failures(new_only=True) == []
+    assert run.notes[-3:] == [
+        f"The baseline {path} is a report about another server, https://elsewhere.test/.",
+        f"The baseline {path} is of a run that was interrupted: failures are missing in it.",
+        f"The baseline {path} names cases that there are not (any more): h2/1.1/renamed, h3/1.1/later.",
+    ]
+
+
+def test_a_hostile_name_of_a_server_harms_no_report(run: Run) -> None:
+    run.server = HOSTILE + "\u202e\n| a | b |"
+    run.results = [Result(one.case, one.outcome, HOSTILE + "\u202e\x9b31m", 0.1, one.entries) for one in run.results]
+    run.notes = [HOSTILE, "\x1b]0;title\x07"]
+    table = comparison.render([run, run])
+    assert len(re.findall(r"(?<!\\)\|", table.splitlines()[0])) == 4  # the bars in the names are escaped
+    assert not re.search(r"(?<!\\)<", table)
+    for shown in (table, "\n".join(text.summary(run, text.plain)), html.render(run)):
+        assert not {"\x1b", "\x9b", "\x07", "\x00", "\u202e"} & set(shown)
+        assert "\n| a " not in shown
+    page = Page(html.render(run))
+    assert (page.open, page.loads) == ([], [])
+    assert ElementTree.fromstring(junit.render(run).encode()).find(".//failure") is not None
+    json.loads(sarif.render(run))
+    assert json.loads(json_report.render(run))["server"] == run.server
+
+
+def test_a_url_that_is_no_uri_is_one_in_sarif(run: Run) -> None:
+    run.target = parse_target('https://a.test/%41"<x>|?a=b&c')
+    [one] = json.loads(sarif.render(run))["runs"]
+    [result] = one["results"]
+    uri = "https://a.test/%41%22%3Cx%3E%7C?a=b&c"
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == uri
+    assert one["automationDetails"]["id"] == "conformance/a.test/"
+    Page(html.render(run))
 
 
 def test_servers_side_by_side(run: Run) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from securelight.conformance.case import Outcome
 from securelight.conformance.reports.json_report import document
+from securelight.conformance.reports.text import printable
 from securelight.conformance.results import score, tally
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ _SHOWN = {Outcome.PASSED: "passed", Outcome.FAILED: "**failed**", Outcome.SKIPPE
 
 def render(runs: Sequence[Run]) -> str:
     """A row a suite, then a row for each case that somebody failed."""
-    servers = [run.server or run.target.authority for run in runs]
+    servers = [printable(run.server) or run.target.authority for run in runs]
     if len(set(servers)) < len(servers):
-        servers = [f"{run.server} {run.target.authority}".strip() for run in runs]
+        servers = [f"{printable(run.server)} {run.target.authority}".strip() for run in runs]
     lines = _table(
         ["suite", *servers], [[suite.name, *(_suite(run, suite.name) for run in runs)] for suite in runs[0].suites]
     )
@@ -53,7 +55,7 @@ def _case(result: Result | None) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    table = [[cell.replace("|", "\\|") for cell in row] for row in (heads, *rows)]
+    table = [[re.sub(r"[\\|<]", r"\\\g<0>", cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[place]) for row in table) for place in range(len(heads))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in table

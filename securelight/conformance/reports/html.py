@@ -6,7 +6,7 @@ wire; then everything else, folded. It is read on a phone, on paper and in the d
 
 from __future__ import annotations
 
-from html import escape
+from html import escape as escape_markup
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from securelight import __version__
 from securelight.conformance.case import Level, Outcome
 from securelight.conformance.grade import grade_of
 from securelight.conformance.reports.style import STYLE
+from securelight.conformance.reports.text import printable
 from securelight.conformance.results import score, tally
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def render(run: Run) -> str:
         + "\n</main></body></html>\n"
     )
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def escape(text: str) -> str:
+    """For the page: servers choose some words, and a character that is not shown could turn a line round."""
+    return escape_markup(printable(text))
 
 
 def _head(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from securelight import __version__
 from securelight.conformance.case import Level
@@ -29,7 +30,8 @@ def render(run: Run) -> str:
         "runs": [
             {
                 "tool": {"driver": driver},
-                "automationDetails": {"id": f"conformance/{run.target.authority}"},
+                # With the slash at its end all of it is the category: two servers do not take each other's place.
+                "automationDetails": {"id": f"conformance/{run.target.authority}/"},
                 "invocations": [{"executionSuccessful": not run.interrupted, "startTimeUtc": _utc(run)}],
                 "results": [_result(result, run, place) for place, result in enumerate(failures)],
             }
@@ -40,6 +42,11 @@ def render(run: Run) -> str:
 
 def _utc(run: Run) -> str:
     return run.started.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _uri(run: Run) -> str:
+    """The URL with what no URI may hold, such as quotes in its path, encoded."""
+    return quote(run.target.url, safe="%/:?#[]@!$&'()*+,;=~")
 
 
 def _rule(case: Case) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def _result(result: Result, run: Run, place: int) -> dict[str, Any]:
         "ruleIndex": place,
         "level": _level(case),
         "message": {"text": f"{case.title}: {result.words}"},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": run.target.url}}}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(run)}}}],
         "partialFingerprints": {"caseAndTarget/v1": f"{case.id} {run.target.url}"},
         "baselineState": "unchanged" if result.known else "new",
         "properties": {"transcript": [entry.line() for entry in result.entries]},
