@@ -70,7 +70,7 @@ class KnownHeads:
     """The heads that are known to the adapters of one kind.
 
     Args:
-        limits: the bounds that they were accepted under.
+        limits: the bounds that they were accepted under; kept, so that no others can get their identity.
 
     Attributes:
         get: the KnownHead of a head without credentials; None if it is not known. The head is as the protocol has it:
@@ -158,13 +158,18 @@ def _without_credentials(fields: Fields) -> Iterator[Field]:
     return (field for field in fields if field[0] not in CREDENTIALS)
 
 
-_known: dict[tuple[Limits, str], KnownHeads] = {}
+_LIMITS_KEPT = 64
+"""There is one Limits in a worker; tests have many."""
+_known: dict[tuple[int, str], KnownHeads] = {}
+"""By identity of the limits: to compare all of them takes longer than all else that is done for a new connection."""
 
 
 def known_heads(limits: Limits, protocol: str) -> KnownHeads:
     """The heads that are known to adapters with these `limits`; `protocol` names the adapter's kind and scheme."""
-    key = limits, protocol
+    key = id(limits), protocol
     known = _known.get(key)
     if known is None:
+        if len(_known) >= _LIMITS_KEPT:
+            _known.clear()
         known = _known[key] = KnownHeads(limits)
     return known

@@ -58,23 +58,27 @@ _TURNS = ngh2.Priority(3, True)
 """RFC 9218's default urgency, incremental: equal streams take turns instead of following each other."""
 _DEFAULT = ngh2.Priority(3, False)
 
-_configurations: dict[Limits, ngh2.Configuration] = {}
+_configured: tuple[Limits, ngh2.Configuration] | None = None
+"""The last one that was made: there is one Limits in a worker, and to compare all of it takes long."""
 
 
 def _configuration(limits: Limits) -> ngh2.Configuration:
-    configuration = _configurations.get(limits)
-    if configuration is None:
-        configuration = _configurations[limits] = ngh2.Configuration(
-            auto_window_update=False,
-            max_settings=limits.settings_entries,
-            max_continuations=limits.continuation_frames,
-            max_outbound_ack=2 * limits.control_frames + 1000,
-            stream_reset_rate_limit=(ENGINE_BURST, ENGINE_BURST),
-            glitch_rate_limit=(ENGINE_BURST, ENGINE_BURST),
-            max_inbound_header_list_size=HEAD_SLACK * limits.request_head_bytes,
-            max_inbound_header_count=HEAD_SLACK * limits.request_fields,
+    global _configured  # noqa: PLW0603 - see there
+    if _configured is None or _configured[0] is not limits:
+        _configured = (
+            limits,
+            ngh2.Configuration(
+                auto_window_update=False,
+                max_settings=limits.settings_entries,
+                max_continuations=limits.continuation_frames,
+                max_outbound_ack=2 * limits.control_frames + 1000,
+                stream_reset_rate_limit=(ENGINE_BURST, ENGINE_BURST),
+                glitch_rate_limit=(ENGINE_BURST, ENGINE_BURST),
+                max_inbound_header_list_size=HEAD_SLACK * limits.request_head_bytes,
+                max_inbound_header_count=HEAD_SLACK * limits.request_fields,
+            ),
         )
-    return configuration
+    return _configured[1]
 
 
 class Nghttp2Adapter(Http2Adapter):

@@ -171,7 +171,7 @@ class Opening:
                     # What the client is going to speak. An engine that is made before the handshake has its large
                     # buffers in fresh memory, which costs nothing until it is written to; made after it, they come to
                     # lie where the handshake has been: 3 kB more for each idle connection.
-                    self._adapter = self._service.engines.http2(replace(self.peer, tls=_EXPECTED), self._service.limits)
+                    self._adapter = self._service.engines.http2(self.peer.with_tls(_EXPECTED), self._service.limits)
                 transport.session = TlsSession(context, self._service.limits)
                 transport.session.feed(bytes(reader.received))
                 return True
@@ -186,7 +186,7 @@ class Opening:
         """The engine for what the handshake settled; its peer says what that was."""
         service, session, peer = self._service, transport.session, self.peer
         if session is not None:
-            peer = replace(peer, tls=session.facts(self._server_name, self._asked_by))
+            peer = peer.with_tls(session.facts(self._server_name, self._asked_by))
         if peer.tls.alpn != "h2":
             return service.engines.http1(peer, service.limits)
         if self._adapter is None:

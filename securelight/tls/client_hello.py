@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+import struct
 from typing import NamedTuple
 
 
@@ -180,31 +181,13 @@ class _MalformedError(Exception):
         self.description = description
 
 
-class _Cursor:
-    """Reads the vectors of TLS's presentation language (RFC 8446, section 3.4) from `data`."""
-
-    __slots__ = ("at", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def take(self, count: int) -> bytes:
-        end = self.at + count
-        if end > len(self.data):
-            raise _MalformedError("a ClientHello with a length past its end")
-        taken = self.data[self.at : end]
-        self.at = end
-        return taken
-
-    def number(self, count: int) -> int:
-        return int.from_bytes(self.take(count), "big")
-
-    def vector(self, length_bytes: int) -> bytes:
-        return self.take(self.number(length_bytes))
-
-    def more(self) -> bool:
-        return self.at < len(self.data)
+_PAST_END = "a ClientHello with a length past its end"
+_beginning = struct.Struct(">H32xB").unpack_from
+"""legacy_version, random, and the length of the session id."""
+_length = struct.Struct(">H").unpack_from
+_extension_header = struct.Struct(">HH").unpack_from
+_name_header = struct.Struct(">HBH").unpack_from
+"""The length of the list, a kind, and the length of the name."""
 
 
 def _read_hello(body: bytes) -> ClientHello | NotTls:
@@ -212,22 +195,26 @@ def _read_hello(body: bytes) -> ClientHello | NotTls:
         return _parse(body)
     except _MalformedError as error:
         return NotTls(error.reason, alert(error.description))
+    except (struct.error, IndexError):  # a length was to be read where there is nothing
+        return NotTls(_PAST_END, alert(Alert.DECODE_ERROR))
 
 
 def _parse(body: bytes) -> ClientHello:
-    cursor = _Cursor(body)
-    legacy_version = cursor.number(2)
-    cursor.take(32)  # random
-    if len(cursor.vector(1)) > 32:
+    legacy_version, session_id_bytes = _beginning(body)
+    if session_id_bytes > 32:
         raise _MalformedError("a session id that is too long")
-    suites = cursor.vector(2)
-    if not suites or len(suites) % 2:
+    at = 35 + session_id_bytes
+    (suites_bytes,) = _length(body, at)
+    if not suites_bytes or suites_bytes % 2:
         raise _MalformedError("a malformed list of cipher suites")
-    if not cursor.vector(1):
+    at += 2 + suites_bytes
+    methods_bytes = body[at]
+    if not methods_bytes:
         raise _MalformedError("an empty list of compression methods")
-    extensions = _read_extensions(_Cursor(cursor.vector(2))) if cursor.more() else {}
-    if cursor.more():
-        raise _MalformedError("bytes after the end of a ClientHello")
+    at += 1 + methods_bytes
+    if at > len(body):
+        raise _MalformedError(_PAST_END)
+    extensions = _read_extensions(body, at) if at < len(body) else {}
     server_name = extensions.get(_SERVER_NAME_EXTENSION)
     alpn = extensions.get(_ALPN_EXTENSION)
     versions = extensions.get(_SUPPORTED_VERSIONS_EXTENSION)
@@ -238,25 +225,32 @@ def _parse(body: bytes) -> ClientHello:
     )
 
 
-def _read_extensions(cursor: _Cursor) -> dict[int, bytes]:
+def _read_extensions(body: bytes, at: int) -> dict[int, bytes]:
+    """The extensions, which are all that is left of `body`."""
+    (length,) = _length(body, at)
+    at += 2
+    end = len(body)
+    if at + length != end:
+        raise _MalformedError(_PAST_END if at + length > end else "bytes after the end of a ClientHello")
     extensions: dict[int, bytes] = {}
-    while cursor.more():
-        kind = cursor.number(2)
-        content = cursor.vector(2)
+    while at < end:
+        kind, length = _extension_header(body, at)
         if kind in extensions:
             raise _MalformedError("an extension twice", Alert.ILLEGAL_PARAMETER)
-        extensions[kind] = content
+        at += 4
+        extensions[kind] = body[at : at + length]
+        at += length
+    if at != end:
+        raise _MalformedError(_PAST_END)
     return extensions
 
 
 def _server_name(content: bytes) -> str:
     """The one host name of a server_name extension (RFC 6066, section 3)."""
-    outer = _Cursor(content)
-    names = _Cursor(outer.vector(2))
-    kind, name = names.number(1), names.vector(2)
-    if kind != 0 or not name or names.more() or outer.more():
+    list_bytes, kind, name_bytes = _name_header(content)
+    if kind != 0 or not name_bytes or list_bytes != name_bytes + 3 or len(content) != name_bytes + 5:
         raise _MalformedError("a server name extension without exactly one host name")
-    name = name.lower().removesuffix(b".")
+    name = content[5:].lower().removesuffix(b".")
     if _is_address(name):
         return ""
     if not _HOST_NAME.fullmatch(name):
@@ -277,21 +271,22 @@ def _is_address(name: bytes) -> bool:
 
 def _alpn(content: bytes) -> tuple[bytes, ...]:
     """The names of an application_layer_protocol_negotiation extension (RFC 7301, section 3.1)."""
-    outer = _Cursor(content)
-    names = _Cursor(outer.vector(2))
+    (length,) = _length(content)
+    at, end = 2, len(content)
     protocols = []
-    while names.more():
-        protocols.append(names.vector(1))
-    if not protocols or b"" in protocols or outer.more():
+    while at < end:
+        start = at + 1
+        at = start + content[at]
+        protocols.append(content[start:at])
+    if at != end or length != end - 2 or not protocols or b"" in protocols:
         raise _MalformedError("a malformed ALPN extension")
     return tuple(protocols)
 
 
 def _versions(content: bytes) -> tuple[int, ...]:
     """The list of a supported_versions extension (RFC 8446, section 4.2.1), without GREASE (RFC 8701)."""
-    outer = _Cursor(content)
-    versions = outer.vector(1)
-    if not versions or len(versions) % 2 or outer.more():
+    length = content[0]
+    if not length or length % 2 or length != len(content) - 1:
         raise _MalformedError("a malformed list of TLS versions")
-    numbers = [versions[at] << 8 | versions[at + 1] for at in range(0, len(versions), 2)]
-    return tuple(number for number in numbers if number & 0x0F0F != 0x0A0A)
+    numbers = struct.unpack(f">{length // 2}H", content[1:])
+    return tuple([number for number in numbers if number & 0x0F0F != 0x0A0A])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,15 @@ Maker = type[Http1Adapter]
 both_engines = pytest.mark.parametrize("engine", [H11Adapter, HttptoolsAdapter])
 
 
+@functools.cache
+def limits_with(**limits: Any) -> Limits:
+    """The defaults but for `limits`; the same object each time, so that adapters share what they know of heads."""
+    return dataclasses.replace(Limits(), **limits)
+
+
 def make(engine: Maker, **limits: Any) -> Http1Adapter:
     """An adapter on a TLS connection; `limits` differ from the defaults."""
-    return spelled_out(engine)(PEER, dataclasses.replace(Limits(), **limits))
+    return spelled_out(engine)(PEER, limits_with(**limits))
 
 
 def told(events: Iterable[Event]) -> list[Any]:

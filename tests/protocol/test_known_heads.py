@@ -13,9 +13,9 @@ from securelight.model.limits import Limits
 from securelight.protocol.known_heads import HEADS_KEPT, known_heads
 from tests.protocol import http1_support, http2_support
 from tests.protocol.http1_support import both_engines, told
+from tests.protocol.spelled_out import spelled_out
 
 SECRET = b"session=4bf92f3577b34da6"
-_numbers = itertools.count(1_000_000)
 
 NAMES = [b"Cookie", b"cookie", b"Authorization", b"authorization", b"COOKIE", b"Proxy-Authorization", b"Cookie2"]
 VALUES = [
@@ -27,14 +27,14 @@ names, values = st.sampled_from(NAMES), st.sampled_from(VALUES)
 
 def unknowing(**limits: int) -> Limits:
     """Limits that no adapter had before, so that it knows no heads."""
-    return dataclasses.replace(Limits(), **limits, requests_per_connection=next(_numbers))
+    return dataclasses.replace(Limits(), **limits)
 
 
 def http1_account(engine: http1_support.Maker, limits: Limits, *heads: bytes) -> list[Any]:
     """What the last head is told as, without its number."""
     for head in heads[:-1]:
-        http1_support.make(engine, **dataclasses.asdict(limits)).receive(head)
-    adapter = http1_support.make(engine, **dataclasses.asdict(limits))
+        spelled_out(engine)(http1_support.PEER, limits).receive(head)
+    adapter = spelled_out(engine)(http1_support.PEER, limits)
     account = told(adapter.receive(heads[-1]))
     return [*account, adapter.partial_head, adapter.input_ready]
 
