@@ -23,7 +23,6 @@ from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
 from securelight.protocol.direct_data import DIRECT_BYTES, DirectData, data_frames
 from securelight.protocol.events import RequestRefused, StreamAborted
-from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
 from securelight.protocol.http2_frames import (
     DATA,
@@ -36,6 +35,7 @@ from securelight.protocol.http2_frames import (
 )
 from securelight.protocol.http2_output import window_update
 from securelight.protocol.http2_stream import ANSWERED
+from securelight.protocol.nghttp2_configuration import nghttp2_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,34 +51,9 @@ PROBE_BYTES = 65_536
 """Output that is taken to bring a refused frame to light: resets and GOAWAY go before DATA."""
 EVERYTHING = 1 << 30
 """More output than there can be."""
-ENGINE_BURST = 1_000_000
-"""The engine's own flood bounds: out of the way of ours, which count the same and more."""
-
 _TURNS = ngh2.Priority(3, True)
 """RFC 9218's default urgency, incremental: equal streams take turns instead of following each other."""
 _DEFAULT = ngh2.Priority(3, False)
-
-_configured: tuple[Limits, ngh2.Configuration] | None = None
-"""The last one that was made: there is one Limits in a worker, and to compare all of it takes long."""
-
-
-def _configuration(limits: Limits) -> ngh2.Configuration:
-    global _configured  # noqa: PLW0603 - see there
-    if _configured is None or _configured[0] is not limits:
-        _configured = (
-            limits,
-            ngh2.Configuration(
-                auto_window_update=False,
-                max_settings=limits.settings_entries,
-                max_continuations=limits.continuation_frames,
-                max_outbound_ack=2 * limits.control_frames + 1000,
-                stream_reset_rate_limit=(ENGINE_BURST, ENGINE_BURST),
-                glitch_rate_limit=(ENGINE_BURST, ENGINE_BURST),
-                max_inbound_header_list_size=HEAD_SLACK * limits.request_head_bytes,
-                max_inbound_header_count=HEAD_SLACK * limits.request_fields,
-            ),
-        )
-    return _configured[1]
 
 
 class Nghttp2Adapter(Http2Adapter):
@@ -99,7 +74,7 @@ class Nghttp2Adapter(Http2Adapter):
         """Streams whose reset is known here, while the engine has not closed them yet."""
         self._late: list[Event] = []
         """Faults that came to light with output, for the next `receive`."""
-        engine = self._engine = ngh2.Connection(ngh2.Role.SERVER, _configuration(limits))
+        engine = self._engine = ngh2.Connection(ngh2.Role.SERVER, nghttp2_configuration(limits))
         # The peer gets the real SETTINGS from `start`. The engine is told of no bound on streams, because it would end
         # the connection for one stream too many; the walk and Http2Adapter keep the bound.
         # Whether extended CONNECT is offered is settled by `start`; the engine lets it through to our checks.
