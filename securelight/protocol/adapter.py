@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from securelight.model.request import Peer
     from securelight.model.response import Response
     from securelight.protocol.events import Event
+    from securelight.protocol.slices import Slices
 
 SERVER_FIELD = b"securelight"
 """The value of the Server field: the product without its version."""
@@ -43,9 +44,11 @@ class ProtocolAdapter(Protocol):
             details of TLS only.
         cut: an HTTP/1 response was broken off: close without close_notify, or a body that ends with the connection
             would look whole. HTTP/2: always False.
+        slices: how the body bytes are framed that go out past it (see `direct_room`).
     """
 
     peer: Peer
+    slices: Slices
 
     @property
     def closing(self) -> bool: ...  # noqa: D102 - see the class
@@ -140,17 +143,13 @@ class ProtocolAdapter(Protocol):
         """Queue body bytes, at most `capacity`. `end` as in `respond`."""
 
     def direct_room(self, stream_id: int) -> int:
-        """How many body bytes `direct` takes now; 0 unless nothing else is under way on the connection, and where it
-        is not worth it. Asked for when `take_output` has just given all that there was."""
+        """How many body bytes may go out past the adapter now, framed by `slices`: a short way round `write` and
+        `take_output`, but not for the end of a body. Asked for when `take_output` has just given all that there was,
+        and good until something else is called; 0 unless nothing else is under way on the connection."""
         ...
 
-    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes | memoryview:
-        """`data` as it goes out, which it does before anything else: a short way round `write` and `take_output`.
-
-        Not for the end of a body. `data` is not empty, and its length counts against `direct_room`, which stays good
-        until something else is called. What is returned may be a view of `data`.
-        """
-        ...
+    def direct_sent(self, stream_id: int, size: int) -> None:
+        """So many of them did, before anything else."""
 
     def end_with_trailers(self, stream_id: int, fields: Fields) -> None:
         """End the response with trailer fields (HTTP/1.1: only if it is chunked, else they are dropped)."""

@@ -8,16 +8,8 @@ the engine. What is left of an update widens both alike, so an overflow (RFC 911
 
 from __future__ import annotations
 
-import functools
-
-from securelight.protocol.http2_frames import DATA, FRAME_HEADER_BYTES
-
 DIRECT_BYTES = 16_384
 """From here on a piece is worth it."""
-CONTENT_BYTES = 16_384 - FRAME_HEADER_BYTES
-"""What fills, with a frame header, one TLS record; less than any peer's SETTINGS_MAX_FRAME_SIZE."""
-_FULL = CONTENT_BYTES.to_bytes(3, "big")
-_DATA_WITHOUT_FLAGS = bytes((DATA, 0))
 
 
 class DirectData:
@@ -58,21 +50,3 @@ class DirectData:
         else:
             kept = 0
         return increment - kept
-
-
-def data_frames(stream_id: int, content: bytes | memoryview) -> bytes:
-    """The DATA frames of `content`, none with END_STREAM (RFC 9113, section 6.1)."""
-    view = memoryview(content)
-    whole, rest = divmod(len(view), CONTENT_BYTES)
-    end_of_header = _DATA_WITHOUT_FLAGS + stream_id.to_bytes(4, "big")
-    pieces: list[bytes | memoryview] = [_FULL + end_of_header] * (2 * whole)
-    pieces[1::2] = map(view.__getitem__, _places(whole))
-    if rest:
-        pieces += rest.to_bytes(3, "big") + end_of_header, view[-rest:]
-    return b"".join(pieces)
-
-
-@functools.lru_cache(maxsize=64)
-def _places(frames: int) -> list[slice]:
-    """Where the content of so many full frames is."""
-    return [slice(start, start + CONTENT_BYTES) for start in range(0, frames * CONTENT_BYTES, CONTENT_BYTES)]

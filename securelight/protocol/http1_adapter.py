@@ -22,6 +22,7 @@ from securelight.protocol.http1_output import (
     upgrade_head,
 )
 from securelight.protocol.http1_requests import Http1Requests
+from securelight.protocol.slices import BARE_SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ class Http1Adapter(Http1Requests):
     """
 
     __slots__ = ("_body_left", "_framing", "_output")
+
+    slices = BARE_SLICES
 
     def __init__(self, peer: Peer, limits: Limits) -> None:
         super().__init__(peer, limits)
@@ -193,10 +196,9 @@ class Http1Adapter(Http1Requests):
             return 0
         return self._body_left
 
-    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes | memoryview:
+    def direct_sent(self, stream_id: int, size: int) -> None:
         """See protocol.adapter."""
-        self._body_left -= len(data)
-        return data
+        self._body_left -= size
 
     def _put_body(self, data: bytes | memoryview) -> None:
         framing = self._framing

@@ -23,6 +23,7 @@ from securelight.protocol.http2_frames import LARGEST_STREAM_ID
 from securelight.protocol.http2_output import fields_to_send, goaway, server_preface, window_update
 from securelight.protocol.http2_requests import Http2Requests
 from securelight.protocol.http2_stream import ANSWERED
+from securelight.protocol.slices import FRAMED_SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ class Http2Adapter(Http2Requests):
     """A ProtocolAdapter for HTTP/2, without its engine. Its arguments are those of Http2Requests."""
 
     __slots__ = ("_announced", "_discarding", "_finishing", "_ours", "_ready")
+
+    slices = FRAMED_SLICES
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(peer, limits, clock)
@@ -189,7 +192,7 @@ class Http2Adapter(Http2Requests):
         """None, unless a subclass knows better."""
         return 0
 
-    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes:
+    def direct_sent(self, stream_id: int, size: int) -> None:
         """For subclasses with `direct_room`."""
         raise NotImplementedError
 

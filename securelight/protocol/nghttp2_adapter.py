@@ -21,7 +21,7 @@ from ngh2 import RequestReceived, StreamClosed
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
-from securelight.protocol.direct_data import DIRECT_BYTES, DirectData, data_frames
+from securelight.protocol.direct_data import DIRECT_BYTES, DirectData
 from securelight.protocol.events import RequestRefused, StreamAborted
 from securelight.protocol.http2_adapter import Http2Adapter
 from securelight.protocol.http2_frames import (
@@ -36,6 +36,7 @@ from securelight.protocol.http2_frames import (
 from securelight.protocol.http2_output import window_update
 from securelight.protocol.http2_stream import ANSWERED
 from securelight.protocol.nghttp2_configuration import nghttp2_configuration
+from securelight.protocol.slices import data_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,15 +292,12 @@ class Nghttp2Adapter(Http2Adapter):
         room = self._window(stream_id)
         return room if room >= DIRECT_BYTES else 0
 
-    def direct(self, stream_id: int, data: bytes | memoryview) -> bytes:
+    def direct_sent(self, stream_id: int, size: int) -> None:
         """See ProtocolAdapter."""
-        direct = self._direct
-        assert direct is not None
-        direct.sent(stream_id, len(data))
+        assert self._direct is not None
+        self._direct.sent(stream_id, size)
         self._walk.doubts_updates = True
-        output = data_frames(stream_id, data)
-        self._flood.sent(len(output))
-        return output
+        self._flood.sent(size)
 
     def _widen(self, update: DoubtfulUpdate, events: list[Event]) -> None:
         direct = self._direct

@@ -17,6 +17,7 @@ from securelight.model.body import FileSlice, OpenFile, Parts
 from securelight.model.errors import BodyAborted
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
+from securelight.protocol.slices import BARE_SLICES, SLICE_BYTES
 from securelight.server.deadlines import Pace
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 _blocking_devices: set[int] = set()
 """st_dev of the file systems that refused RWF_NOWAIT (overlayfs, tmpfs): read by threads from the start."""
-
-_buffer = memoryview(bytearray(98_304))
-"""Files are read into it, by the one thread that runs the event loop: fresh memory for each read would cost more than
-the read."""
 
 
 class BodySender:
@@ -72,37 +69,6 @@ class BodySender:
 
         Errors: BodyAborted if the file has become shorter than was announced, or cannot be read.
         """
-        data = self._read(room)
-        return bytes(data) if type(data) is memoryview and not data.readonly else data
-
-    def send_directly(
-        self, stream_id: int, adapter: ProtocolAdapter, transport: Transport, slice_bytes: int, budget: int
-    ) -> int:
-        """Send whole slices as long as nothing is in the way and `budget` lasts; returns how many bytes.
-
-        For the only sender of a connection, when the adapter has just given all its output and `transport` has taken
-        it. What is not simple is left to `read`: the end, a thread that has to read, a fault.
-
-        Errors: PeerGone; TlsFault.
-        """
-        if self.fetching:
-            return 0
-        room = min(adapter.direct_room(stream_id), self.remaining - 1)
-        sent = 0
-        while sent + slice_bytes <= room and sent < budget:
-            try:
-                data = self._read(slice_bytes)
-            except BodyAborted:
-                break  # `read` will say so again
-            if data is None:
-                break
-            sent += len(data)
-            if not transport.send(adapter.direct(stream_id, data)):
-                break
-        return sent
-
-    def _read(self, room: int) -> bytes | memoryview | None:
-        """As `read`; a view that can be written is good until the next read of any sender."""
         data: bytes | memoryview
         if self._fetched:
             data, self._fetched = self._fetched[:room], self._fetched[room:]
@@ -111,18 +77,58 @@ class BodySender:
         else:
             part, offset = self._current()
             if isinstance(part, FileSlice):
-                wanted = part.length - offset
-                count = _read_now(part.file, part.offset + offset, room if room < wanted else wanted)
+                buffer = BARE_SLICES.places[0][: min(room, part.length - offset)]
+                count = _read_now(part.file, part.offset + offset, [buffer])
                 if count is None:
                     return None
-                data = _buffer[:count]
+                data = bytes(buffer[:count])
             else:
                 data = part[offset : offset + room]
-        count = len(data)
+        self._moved(len(data))
+        return data
+
+    def send_directly(self, stream_id: int, adapter: ProtocolAdapter, transport: Transport, budget: int) -> int:
+        """Send whole slices as long as nothing is in the way and `budget` lasts; returns how many bytes.
+
+        For the only sender of a connection, when the adapter has just given all its output and `transport` has taken
+        it. What is not simple is left to `read`: the end, a thread that has to read, a fault.
+
+        Errors: PeerGone; TlsFault.
+        """
+        room = min(adapter.direct_room(stream_id), self.remaining - 1)
+        if room < SLICE_BYTES or self.fetching or self._fetched or self._failure:
+            return 0
+        part, offset = self._current()
+        room = min(room, (part.length if isinstance(part, FileSlice) else len(part)) - offset)
+        slices = adapter.slices
+        sent = 0
+        output: bytes | memoryview
+        try:
+            while sent + SLICE_BYTES <= room and sent < budget:
+                start = offset + sent
+                if isinstance(part, FileSlice):
+                    count = _read_now(part.file, part.offset + start, slices.places)
+                    if count is None:
+                        break
+                    output = slices.filled(stream_id, count)
+                    sent += count
+                else:
+                    output = slices.framed(stream_id, part[start : start + SLICE_BYTES])
+                    sent += SLICE_BYTES
+                if not transport.send(output):
+                    break
+        except BodyAborted:
+            pass  # `read` will say so again
+        finally:
+            self._moved(sent)
+        if sent:
+            adapter.direct_sent(stream_id, sent)
+        return sent
+
+    def _moved(self, count: int) -> None:
         self._offset += count
         self.sent_bytes += count
         self.remaining -= count
-        return data
 
     def hold(self) -> OpenFile:
         """The file that `fetch` will read, held open for it; the caller releases it."""
@@ -156,15 +162,15 @@ class BodySender:
         self.response.release()
 
 
-def _read_now(file: OpenFile, offset: int, wanted: int) -> int | None:
-    """Read at most `wanted` bytes into `_buffer`, if that takes no waiting; returns how many, None if it would.
+def _read_now(file: OpenFile, offset: int, places: list[memoryview]) -> int | None:
+    """Read into `places`, as far as that takes no waiting; returns how many bytes, None if it would for the first.
 
     Errors: BodyAborted.
     """
     if file.device in _blocking_devices:
         return None
     try:
-        count = os.preadv(file.descriptor, (_buffer[:wanted],), offset, os.RWF_NOWAIT)
+        count = os.preadv(file.descriptor, places, offset, os.RWF_NOWAIT)
     except BlockingIOError:
         return None
     except OSError as error:

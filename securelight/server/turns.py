@@ -15,6 +15,7 @@ import socket
 from time import monotonic
 
 from securelight.model.request import Peer
+from securelight.protocol.slices import SLICE_BYTES
 from securelight.server.http_session import HttpSession
 from securelight.server.opening import Opening
 from securelight.server.service import Service
@@ -22,10 +23,6 @@ from securelight.server.transport import PeerGone, Transport
 from securelight.tls.session import TlsFault
 
 _IN, _OUT, _END, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP, select.EPOLLERR | select.EPOLLHUP
-SLICE_BYTES = 6 * (16_384 - 9)
-"""How much of large bodies is read, framed, encrypted and sent at a time: with its HTTP/2 frame headers it fills six
-TLS records. Less means more turns of Python for a byte, more does not stay in a processor's cache from the file to the
-socket: four and twelve records cost a tenth more."""
 OUTPUT_BYTES = SLICE_BYTES + 16_384
 """A slice with its frame headers, and what is said beside it."""
 
@@ -273,7 +270,7 @@ class Turns(abc.ABC):
                     continue  # less means that there is no more
             if len(session.senders) == 1:
                 ((stream_id, sender),) = session.senders.items()
-                sent_bytes = sender.send_directly(stream_id, adapter, transport, SLICE_BYTES, budget)
+                sent_bytes = sender.send_directly(stream_id, adapter, transport, budget)
                 self._out_bytes += sent_bytes
                 budget -= sent_bytes
                 if budget <= 0 or transport.pending is not None:

@@ -11,9 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 from securelight.model.body import PUSHED_BODY
 from securelight.model.response import Response
-from securelight.protocol.direct_data import CONTENT_BYTES, DirectData, data_frames
+from securelight.protocol.direct_data import DirectData
 from securelight.protocol.events import ConnectionFailed, Event, StreamAborted
-from securelight.protocol.http2_frames import DATA, frames_of
 from securelight.protocol.nghttp2_adapter import Nghttp2Adapter
 from tests.protocol.http2_support import GET, LIMITS, PEER, Client, window_update
 
@@ -44,11 +43,14 @@ class Peer:
 
     def read(self) -> None:
         while output := self.adapter.take_output(20_000):
-            for event in self.client.receive_data(output):  # raises when a window is overrun
-                if isinstance(event, h2.events.DataReceived):
-                    self.bodies[event.stream_id] += event.data
-                elif isinstance(event, h2.events.StreamEnded):
-                    self.ended.add(event.stream_id)
+            self.take(output)
+
+    def take(self, output: bytes) -> None:
+        for event in self.client.receive_data(output):  # raises when a window is overrun
+            if isinstance(event, h2.events.DataReceived):
+                self.bodies[event.stream_id] += event.data
+            elif isinstance(event, h2.events.StreamEnded):
+                self.ended.add(event.stream_id)
 
     def open(self, *, answered: bool = True) -> None:
         stream_id = self.client.get_next_available_stream_id()
@@ -69,6 +71,60 @@ class Peer:
         if piece or end:
             self.adapter.write(stream_id, piece, end=end)
             self.written[stream_id] += piece
+
+    def send_past(self, stream_id: int, size: int) -> int:
+        """By the short way past the adapter, as far as there is one; returns how many bytes."""
+        self.read()
+        piece = bytes(number & 0xFF for number in range(min(size, self.adapter.direct_room(stream_id))))
+        if piece:
+            self.take(bytes(self.adapter.slices.framed(stream_id, memoryview(piece))))
+            self.adapter.direct_sent(stream_id, len(piece))
+            self.written[stream_id] += piece
+        return len(piece)
+
+
+def test_what_goes_past_the_adapter_counts_against_the_windows() -> None:
+    peer = Peer(1 << 20)
+    peer.open()
+    assert peer.send_past(1, 60_000) == 60_000
+    assert peer.adapter.capacity(1) == 5_535
+    assert peer.adapter.direct_room(1) == 0, "less than a frame is not worth it"
+    peer.client.increment_flow_control_window(30_000)
+    peer.talk()
+    assert peer.send_past(1, 100_000) == 35_535
+    assert peer.adapter.capacity(1) == 0
+    peer.client.increment_flow_control_window(1 << 20)
+    peer.talk()
+    peer.write(1, 10, end=True)
+    peer.read()
+    assert peer.bodies[1] == peer.written[1]
+    assert peer.ended == {1}
+
+
+def test_nothing_goes_past_others_or_past_what_waits() -> None:
+    peer = Peer(1 << 20)
+    peer.open(answered=False)
+    assert peer.adapter.direct_room(1) == 0, "the head has not been given"
+    peer.adapter.respond(1, BEGINNING, b"", end=False)
+    peer.read()
+    assert peer.adapter.direct_room(1) == 65_535
+    peer.write(1, 20_000, end=False)
+    assert peer.adapter.direct_room(1) == 0
+    peer.read()
+    assert peer.adapter.direct_room(1) == 45_535
+    peer.open()
+    assert peer.adapter.direct_room(1) == peer.adapter.direct_room(3) == 0
+    peer.write(3, 1, end=True)
+    peer.read()
+    peer.client.ping(b"and then")
+    peer.talk()
+    peer.adapter.goodbye()
+    assert peer.adapter.direct_room(1) == 0, "the GOAWAY waits"
+    assert peer.adapter.take_output(20_000)
+    assert peer.adapter.direct_room(1) > 0
+    peer.write(1, 1, end=True)
+    assert peer.adapter.take_output(20_000)
+    assert peer.adapter.direct_room(1) == 0
 
 
 def test_a_body_of_many_windows_arrives_whole() -> None:
@@ -162,6 +218,7 @@ STEPS = st.lists(
             st.just("write"),
             st.tuples(st.integers(0, 3), st.sampled_from([1, 3_000, 16_384, 40_000, 98_250]), st.integers(0, 5)),
         ),
+        st.tuples(st.just("past"), st.tuples(st.integers(0, 3), st.sampled_from([16_384, 40_000, 98_250]))),
         st.tuples(st.just("read"), st.none()),
         st.tuples(st.just("widen"), st.tuples(st.integers(0, 4), st.sampled_from([1, 5_000, 50_000, 1 << 20]))),
         st.tuples(st.just("window"), st.sampled_from([0, 100, 30_000, 65_535, 1 << 20])),
@@ -183,6 +240,8 @@ def test_no_window_is_overrun_and_nothing_is_lost(window: int, steps: list[tuple
                 peer.open()
             case "write", (int(number), int(size), int(end)) if number < len(streams):
                 peer.write(streams[number], size, end=end == 0)
+            case "past", (int(number), int(size)) if number < len(streams):
+                peer.send_past(streams[number], size)
             case "read", _:
                 peer.read()
             case "widen", (int(number), int(increment)) if number <= len(streams):
@@ -210,16 +269,6 @@ def test_no_window_is_overrun_and_nothing_is_lost(window: int, steps: list[tuple
             peer.read()
             assert peer.bodies[stream_id] == peer.written[stream_id]
             assert stream_id in peer.ended
-
-
-def test_frames_fill_tls_records() -> None:
-    content = bytes(range(251)) * 200
-    rest = len(content) - 3 * CONTENT_BYTES
-    frames = data_frames(7, content)
-    assert list(frames_of(frames)) == [(DATA, 0, 7, CONTENT_BYTES)] * 3 + [(DATA, 0, 7, rest)]
-    starts = range(9, len(frames), 9 + CONTENT_BYTES)
-    assert b"".join([frames[start : start + CONTENT_BYTES] for start in starts]) == content
-    assert (len(frames) - 9 - rest) % 16_384 == 0
 
 
 def test_only_what_the_engine_knows_of_widens_its_windows() -> None:

@@ -133,3 +133,19 @@ def test_ciphertext_without_content_is_bounded_in_bulk_too(wire: Wire) -> None:
         except TlsFault:
             return
     pytest.fail("records that cannot be decrypted were taken")
+
+
+def test_what_waits_on_a_plain_socket_does_not_change_with_the_buffer_it_came_from() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        transport = Transport(ours)
+        buffer = memoryview(bytearray(b"x" * (4 << 20)))
+        assert not transport.send(buffer)
+        buffer[:] = b"y" * len(buffer)
+        received = bytearray()
+        while len(received) < len(buffer):
+            received += theirs.recv(1 << 20)
+            transport.flush()
+        transport.close()
+    assert received == b"x" * len(buffer)

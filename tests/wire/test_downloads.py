@@ -84,6 +84,33 @@ def test_many_downloads_on_one_connection_take_turns(dial: Dial) -> None:
         assert hashlib.sha256(client.answer(stream_id).body).digest() == hashlib.sha256(LARGE).digest()
 
 
+def test_clients_side_by_side_get_each_their_own(dial: Dial, long_file: Path) -> None:
+    """All slices are read into the same memory; clients that do not read at once have theirs waiting."""
+    content = random.Random(9).randbytes(30 << 20)
+    long_file.write_bytes(content)
+    size = 9_000_000
+    ranges = [(start, start + size) for start in range(0, 20 << 20, 3_500_001)]
+    clients: list[tuple[Http1, tuple[int, int]]] = []
+    streams: list[tuple[Http2, int, tuple[int, int]]] = []
+    for number, (start, end) in enumerate(ranges):
+        wanted = f"bytes={start}-{end - 1}"
+        if number % 2:
+            h1 = dial.h1()
+            h1.send(f"GET /{long_file.name} HTTP/1.1\r\nHost: {h1.host}\r\nRange: {wanted}\r\n\r\n".encode())
+            clients.append((h1, (start, end)))
+        else:
+            h2 = dial.h2()
+            streams.append((h2, h2.open("GET", f"/{long_file.name}", {"range": wanted}), (start, end)))
+    for h2, stream_id, (start, end) in streams:
+        answer = h2.answer(stream_id)
+        assert (answer.status, answer.body) == (206, content[start:end])
+    for h1, (start, end) in clients:
+        assert h1.read_head().status == 206
+        body, whole = h1.rest(size)
+        assert whole
+        assert body == content[start:end]
+
+
 def test_pipelined_downloads_come_in_order(dial: Dial) -> None:
     client = dial.h1()
     head = f"Host: {client.host}\r\n\r\n".encode()
