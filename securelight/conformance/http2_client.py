@@ -15,7 +15,7 @@ import hpack
 import trio
 
 from securelight.conformance import http2_frames as frames
-from securelight.conformance.case import Failed
+from securelight.conformance.case import Failed, Skipped
 from securelight.conformance.http2_accept import REFUSALS
 from securelight.conformance.http2_frames import PREFACE, code_name
 
@@ -30,8 +30,17 @@ Field = tuple[bytes, bytes]
 MAXIMUM_FRAME_BYTES: Final = 1 << 20
 """No larger frame of a server is taken; none may be larger than 16,384 unless we say so."""
 MAXIMUM_RECEIVED_FRAMES: Final = 100_000
+MAXIMUM_KEPT_BYTES: Final = 16 << 20
+"""Of all frames of a connection that are kept; see http1_client.MAXIMUM_BODY_BYTES."""
 _REFUSALS: Final = frozenset({400, 411, 413, 414, 417, 421, 431})
 """Statuses by which a server shows that it has seen what is wrong; 404 and 405 have other reasons."""
+
+
+def _too_much(frame: frames.Frame) -> Failed | Skipped:
+    """Content may be long; nothing else may."""
+    if isinstance(frame, frames.DataFrame):
+        return Skipped(f"the page is larger than {MAXIMUM_KEPT_BYTES} bytes: choose a smaller one")
+    return Failed(f"the server sent more than {MAXIMUM_KEPT_BYTES} bytes, and does not stop")
 
 
 class TooLate(Failed):
@@ -107,6 +116,7 @@ class Http2Client:
         self.credits = True
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder(max_header_list_size=1 << 20)
+        self._kept_bytes = 0
         self._settings_seen = False
         self._unread = b""
         self._pings = 0
@@ -191,6 +201,9 @@ class Http2Client:
             self.frames.append(frame)
             if len(self.frames) > MAXIMUM_RECEIVED_FRAMES:
                 raise Failed(f"the server sent more than {MAXIMUM_RECEIVED_FRAMES} frames")
+            self._kept_bytes += len(whole)
+            if self._kept_bytes > MAXIMUM_KEPT_BYTES:
+                raise _too_much(frame)
             self._take(frame, length, replies)
         if replies:
             await self.send(*replies)
@@ -268,6 +281,12 @@ class Http2Client:
         """What came on the stream so far is no part of the judgment that follows."""
         self.answers.pop(stream_id, None)
         self.resets.pop(stream_id, None)
+
+    def forget_all(self) -> None:
+        """The same for the whole connection, whose answers have been looked at: room for others."""
+        self.frames.clear()
+        self.answers.clear()
+        self._kept_bytes = 0
 
     # Judging
 

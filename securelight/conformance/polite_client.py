@@ -106,8 +106,7 @@ class PoliteClient:
         answer = client.answers.get(stream_id)
         if answer is None or not answer.ended:
             raise Failed(client.situation(stream_id))
-        client.forget(stream_id)
-        client.frames.clear()
+        client.forget_all()
         return answer.status
 
     async def close(self) -> None:

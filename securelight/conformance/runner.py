@@ -2,12 +2,14 @@
 
 If the server goes away in the middle, every case that ran then is a suspect: the runner waits a bounded time for the
 server to come back, and puts the suspects again, one at a time, each followed by a look whether the server is still
-there. Who breaks it then has failed; so has every suspect of a server that does not come back.
+there. Who breaks it then has failed; so has every suspect of a server that does not come back. One that is there and
+answers nothing is not waited for by a thousand cases either: see VAIN_CASES.
 """
 
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from securelight.conformance.attack_permission import Permission, permission, re
 from securelight.conformance.case import Case, Failed, Outcome, Skipped
 from securelight.conformance.dial import Baseline, Connect, Dial, Patience, connect_tcp
 from securelight.conformance.grade import grade_of
+from securelight.conformance.polite_client import PoliteClient
 from securelight.conformance.preflight import answers, look
 from securelight.conformance.results import Result, Run
 from securelight.conformance.target import TargetError
@@ -38,6 +41,9 @@ RETURN_SECONDS = 10.0
 GIVEN_UP_SECONDS = 0.5
 GIVEN_UP_TIMES = 5
 """So often in a row it has not come back that nothing more is asked: a thousand short waits are a long one."""
+VAIN_CASES = 8
+"""So many of a suite in a row have waited for an answer in vain: then a plain request is tried, and if that is not
+answered either, the suite is given up. A server that hangs would otherwise be waited for a thousand times."""
 SLOW_PAUSE_SECONDS = 0.25
 """Between the beginnings of slow attacks: the handshakes of one should not be the wait of another's polite client."""
 
@@ -139,6 +145,8 @@ class _Bench:
         self._suspects: list[Case] = []
         self._return_seconds = options.return_seconds
         self._absences = 0
+        self._vain: Counter[str] = Counter()
+        self._mute: set[str] = set()
 
     def leave_out_abuse(self, cases: Sequence[Case]) -> list[Case]:
         """Skip the attacks; returns the other cases."""
@@ -177,13 +185,18 @@ class _Bench:
         async def work() -> None:
             while queue and not self._away.is_set():
                 case = queue.pop()
+                if self._left_out(case):
+                    continue
                 result = await self._put(case)
+                if result is not None and self._was_vain(result) and not await self._takes_connections():
+                    result = None  # it hangs, and only the kernel still takes them
                 if result is None:
                     self._away.set()
                 if result is None or self._away.is_set() or _broken_off(result):
                     self._suspects.append(case)
                 else:
                     self._finish(result)
+                    await self._look_for_silence(result)
 
         async with trio.open_nursery() as nursery:
             for _ in range(min(jobs, len(cases))):
@@ -192,6 +205,8 @@ class _Bench:
         return queue[::-1]
 
     async def _put_alone(self, case: Case, *, suspect: bool = False) -> None:
+        if self._left_out(case):
+            return
         if not await self._server_is_there():
             seconds = f"{self._options.return_seconds:g} s"
             if suspect:
@@ -207,6 +222,51 @@ class _Bench:
             self._run.notes.append(f"The server went away during {case.id}.")
             result = Result(case, Outcome.FAILED, "the server went away: it takes no more connections", 0.0, entries)
         self._finish(result)
+        await self._look_for_silence(result)
+
+    # Servers that hang
+
+    def _left_out(self, case: Case) -> bool:
+        """Whether the suite was given up; then the case has its result."""
+        if case.suite in self._mute:
+            words = f"not asked: the server answers nothing, and {VAIN_CASES} cases in a row have waited in vain"
+            self._finish(Result(case, Outcome.SKIPPED, words, 0.0))
+        return case.suite in self._mute
+
+    def _was_vain(self, result: Result) -> bool:
+        return (
+            result.outcome is Outcome.FAILED
+            and result.seconds >= min(self._options.patience.answer, self._options.patience.connect)
+            and not result.case.slow
+        )
+
+    async def _takes_connections(self) -> bool:
+        return await answers(self._run.target, self._options.connect, self._options.patience.connect)
+
+    async def _look_for_silence(self, result: Result) -> None:
+        """Give the suite up if nothing but silence is to be had."""
+        suite = result.case.suite
+        if result.outcome is Outcome.PASSED:
+            self._vain[suite] = 0
+        if not self._was_vain(result):
+            return
+        self._vain[suite] += 1
+        if self._vain[suite] % VAIN_CASES or await self._answers_plainly() or suite in self._mute:
+            return
+        self._mute.add(suite)
+        self._run.notes.append(f"The server answers no plain request: the other cases of {suite} were not asked.")
+
+    async def _answers_plainly(self) -> bool:
+        dial = Dial(self._run.target, self._baseline, self._options.patience, self._options.connect)
+        try:
+            with trio.move_on_after(2 * self._options.patience.connect + self._options.patience.answer):
+                await PoliteClient(dial, fresh=True).ask()
+                return True
+        except (Failed, Skipped):
+            pass
+        finally:
+            await dial.close()
+        return False
 
     async def _server_is_there(self) -> bool:
         if self._given_up:
