@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 SERVER_FIELD = b"securelight"
 """The value of the Server field: the product without its version."""
+READ_BYTES = 16_384
+"""A TLS record: for input that a fast engine reads, and for what cannot be costly."""
+COSTLY_READ_BYTES = 2_048
+"""For input of which each byte may cost the reference engines five microseconds and more."""
 SHORT_BODY_BYTES = 32_768
 """A body up to here is sent in a piece: on HTTP/2 it does not take turns with others, and `respond_again` takes it.
 Most of what pages are made of is shorter; a longer one is worth its own way."""
@@ -42,6 +46,8 @@ class ProtocolAdapter(Protocol):
             connection then reads no more from the socket, so that the held bytes stay bounded. HTTP/2: always True.
         peer: the other end, as requests say it. May be replaced before the first request, by one that differs in the
             details of TLS only.
+        read_bytes: how much of what comes to give to `receive` at a time. A turn looks at the clock between two reads,
+            so this bounds what the costliest input (frames and chunks of a byte) makes others wait: some milliseconds.
         cut: an HTTP/1 response was broken off: close without close_notify, or a body that ends with the connection
             would look whole. HTTP/2: always False.
         slices: how the body bytes are framed that go out past it (see `direct_room`).
@@ -60,6 +66,8 @@ class ProtocolAdapter(Protocol):
     def input_ready(self) -> bool: ...  # noqa: D102 - see the class
     @property
     def wants_input(self) -> bool: ...  # noqa: D102 - see the class
+    @property
+    def read_bytes(self) -> int: ...  # noqa: D102 - see the class
     @property
     def cut(self) -> bool: ...  # noqa: D102 - see the class
 

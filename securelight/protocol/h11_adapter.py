@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from securelight.model.errors import Refusal
+from securelight.protocol.adapter import COSTLY_READ_BYTES, READ_BYTES
 from securelight.protocol.http1_adapter import Http1Adapter
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class H11Adapter(Http1Adapter):
     def __init__(self, peer: Peer, limits: Limits) -> None:
         super().__init__(peer, limits)
         self._engine: h11.Connection | None = None
+
+    @property
+    def read_bytes(self) -> int:
+        """See protocol.adapter. Bodies of a known length cost next to nothing."""
+        return COSTLY_READ_BYTES if self._guard.in_chunks else READ_BYTES
 
     def _read_head(self, head: Head) -> tuple[bytes, bytes, list[Field]]:
         engine = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head.raw) + 1)

@@ -29,6 +29,7 @@ from h2.stream import StreamInputs
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from securelight.model.errors import ConnectionFault, Http2Code
+from securelight.protocol.adapter import COSTLY_READ_BYTES
 from securelight.protocol.events import StreamAborted
 from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
@@ -145,6 +146,7 @@ class H2Adapter(Http2Adapter):
     """See ProtocolAdapter and Http2Adapter."""
 
     __slots__ = ("_engine", "_held")
+    read_bytes = COSTLY_READ_BYTES
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(peer, limits, clock)

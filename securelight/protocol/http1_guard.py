@@ -222,6 +222,11 @@ class Http1Guard:
 
     # Bodies.
 
+    @property
+    def in_chunks(self) -> bool:
+        """A chunked body is under way."""
+        return self._chunked and self.in_body
+
     def _begin_chunked(self) -> None:
         self.in_body = self._chunked = True
         self.body_left = 0

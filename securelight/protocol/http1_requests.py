@@ -14,6 +14,7 @@ import abc
 from typing import TYPE_CHECKING
 
 from securelight.model.errors import Http2Code, Refusal
+from securelight.protocol.adapter import READ_BYTES
 from securelight.protocol.events import BodyEnded, BodyReceived, RequestRefused, StreamAborted
 from securelight.protocol.http1_guard import Http1Guard
 from securelight.protocol.known_heads import known_heads
@@ -128,6 +129,11 @@ class Http1Requests(abc.ABC):
     def wants_input(self) -> bool:
         """See protocol.adapter."""
         return not self._unseen
+
+    @property
+    def read_bytes(self) -> int:
+        """See protocol.adapter."""
+        return READ_BYTES
 
     # Input.
 

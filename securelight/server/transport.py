@@ -83,14 +83,14 @@ class Transport:
         self._ahead = ahead[RECEIVE_BYTES:] if len(ahead) > RECEIVE_BYTES else None
         return ahead[:RECEIVE_BYTES]
 
-    def receive(self) -> bytes | None:
-        """Plaintext; b"" if there is none now; None once the peer has ended its side.
+    def receive(self, most: int = RECEIVE_BYTES) -> bytes | None:
+        """Plaintext, at most `most` bytes; b"" if there is none now; None once the peer has ended its side.
 
         Errors: PeerGone; TlsFault.
         """
         session = self.session
         if session is None:
-            return self.receive_raw()
+            return b"" if self.emptied else self._read(most)
         if not (session.holds_input or self.emptied or self._bulk):
             # What most calls come to, in one go; below, the same for all cases.
             try:
@@ -101,7 +101,7 @@ class Transport:
                 raise PeerGone from error
             if not read:
                 return None
-            data = session.decrypt(read)
+            data = session.decrypt(read, most)
             self._bulk = len(read) == RECEIVE_BYTES
             self.emptied = not (self._bulk or session.holds_input)
             if data != b"":
@@ -109,7 +109,7 @@ class Transport:
             self.send_handshake()
         ciphertext: bytes | memoryview | None = b""
         while session.holds_input or (ciphertext := self._receive_ciphertext()):
-            data = session.decrypt(ciphertext or b"")
+            data = session.decrypt(ciphertext or b"", most)
             self.emptied = self.emptied and not session.holds_input
             if data != b"":
                 self._bulk = self._ahead is not None or not self.emptied

@@ -159,7 +159,7 @@ class Turns(abc.ABC):
         transport.emptied = False
         session.turn_requests = limits.requests_per_turn
         try:
-            data = transport.receive() if transport.pending is None else b""
+            data = transport.receive(adapter.read_bytes) if transport.pending is None else b""
             if data:
                 self._active_at = monotonic()
                 session.handle(adapter.receive(data))
@@ -234,7 +234,7 @@ class Turns(abc.ABC):
                 break
             if not self._reads(session):
                 break
-            data = transport.receive()
+            data = transport.receive(adapter.read_bytes)
             if not data:
                 break
             budget -= len(data)

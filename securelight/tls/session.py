@@ -105,11 +105,12 @@ class TlsSession:
         certificate = self._tls.getpeercert(binary_form=True)
         return bool(certificate) and expired(certificate or b"", time())
 
-    def decrypt(self, ciphertext: bytes | memoryview) -> bytes | None:
+    def decrypt(self, ciphertext: bytes | memoryview, most: int = RECORD_BYTES) -> bytes | None:
         """Plaintext of one record; b"" if there is none now; None once the peer has said close_notify.
 
         Args:
             ciphertext: is fed before; empty to go on with what is held.
+            most: how many bytes of the record; the rest of it is held.
 
         Errors: TlsFault.
         """
@@ -120,7 +121,7 @@ class TlsSession:
             self._incoming.write(ciphertext)
             self.holds_input = True
         try:
-            data = self._tls.read(RECORD_BYTES)
+            data = self._tls.read(most)
         except ssl.SSLWantReadError:
             self.holds_input = False
             return b""
@@ -130,7 +131,7 @@ class TlsSession:
             if _outgoing.pending:  # the answer to a KeyUpdate, or an alert
                 self._output += _outgoing.read()
         self._bare = 0
-        self.holds_input = self._incoming.pending > 0
+        self.holds_input = self._incoming.pending > 0 or (len(data) == most and self._tls.pending() > 0)
         return data or None
 
     def encrypt(self, plaintext: bytes | memoryview) -> bytes:

@@ -67,13 +67,14 @@ def wire(certificates: TestCertificates) -> Iterator[Wire]:
     wire.close()
 
 
-def turn(transport: Transport, most: int) -> bytes:
-    """What a connection reads in a turn, `most` records of it."""
+def turn(transport: Transport, most: int, most_bytes: int = RECEIVE_BYTES) -> bytes:
+    """What a connection reads in a turn, `most` times at most `most_bytes`."""
     transport.emptied = False
     received = b""
     for _ in range(most):
-        data = transport.receive()
+        data = transport.receive(most_bytes)
         assert data is not None
+        assert len(data) <= most_bytes
         received += data
         if not data:
             break
@@ -89,7 +90,7 @@ def test_an_upload_comes_in_order_whatever_its_records_and_turns(wire: Wire, see
             piece = choice.randbytes(choice.choice([1, 100, 5_000, 16_384]))
             wire.write(piece)
             sent += piece
-        received += turn(wire.transport, choice.randrange(1, 10))
+        received += turn(wire.transport, choice.randrange(1, 10), choice.choice([RECEIVE_BYTES, 2_048, 100, 99]))
     while wire.transport.holds_input or len(received) < len(sent):
         received += turn(wire.transport, 4)
     assert received == sent
@@ -109,6 +110,17 @@ def test_what_is_held_is_told(wire: Wire) -> None:
         held += len(data)
     assert 0 < held <= BULK_BYTES
     assert held + len(still) > 17 * RECEIVE_BYTES
+
+
+def test_what_is_left_of_a_record_is_told_and_comes_next(wire: Wire) -> None:
+    def read(times: int) -> tuple[bytes, bool, bool]:
+        return turn(wire.transport, times, 2_048), wire.transport.holds_input, wire.transport.emptied
+
+    wire.write(b"a" * 5_000)
+    assert read(2) == (b"a" * 4_096, True, False), "nothing in the socket would tell of the rest"
+    assert read(1) == (b"a" * 904, False, False)
+    wire.write(b"b" * 2_048)
+    assert read(1) == (b"b" * 2_048, False, True)
 
 
 def test_the_end_comes_after_all_that_was_sent_before_it(wire: Wire) -> None:

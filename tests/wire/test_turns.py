@@ -61,3 +61,19 @@ def test_pipelined_requests_are_all_answered_in_many_short_turns(dial: Dial) -> 
     client = dial.h1()
     client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 600)
     assert [client.answer().status for _ in range(600)] == [200] * 600
+
+
+def test_tiny_chunks_and_frames_arrive_whole_in_many_short_turns(dial: Dial) -> None:
+    client = dial.h1()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (size, bytes(size)) for size in (1, 2, 300, 4_000, 1) * 60)
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(head + chunks + b"0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.answer().body == b"%d" % (4_304 * 60)
+    assert client.answer().body == b"0"
+    other = dial.h2()
+    stream_id = other.open("POST", "/", end=False)
+    for _ in range(3_000):
+        other.h2.send_data(stream_id, b"x")
+    other.h2.end_stream(stream_id)
+    other.flush()
+    assert other.answer(stream_id).body == b"3000"
