@@ -27,7 +27,7 @@ from securelight.conformance.suites import Suite, load_suite, suite_names
 from securelight.conformance.target import TargetError, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from securelight.conformance.baseline import Baseline
 
@@ -146,25 +146,34 @@ def command(
     ))  # fmt: skip
     if not reached:
         ctx.exit(UNREACHABLE)
-    with finished_first() as stop:
-        if compares:
-            click.echo(comparison.render(reached), nl=False, err=aside)
-            written = [json_path is None or _write(json_path, comparison.render_json(reached), aside=aside)]
-        else:
-            run = reached[0]
-            for line in text.summary(run, paint):
-                click.echo(line, err=aside)
-            written = [
-                _write(path, render(run), aside=aside)
-                for path, render in zip(reports.values(), RENDERS, strict=True)
-                if path is not None
-            ]
+    try:
+        with finished_first() as stop:
+            written = _tell(reached, reports, compares=compares)
+    except KeyboardInterrupt:
+        ctx.exit(INTERRUPTED)
     if stop.asked:
         ctx.exit(INTERRUPTED)
-    if not all(written):
+    if not written:
         ctx.exit(NOT_WRITTEN)
     missing = len(reached) < len(runs) and not any(run.interrupted for run in reached)
     ctx.exit(max(exit_code(run, fail_on) for run in reached) if not missing else UNREACHABLE)
+
+
+def _tell(runs: Sequence[Run], reports: Mapping[str, Path | None], *, compares: bool) -> bool:
+    """The summary, and every report; whether all of them could be written."""
+    aside = any(path in STDOUTS for path in reports.values())
+    json_path = reports["--json"]
+    if compares:
+        click.echo(comparison.render(runs), nl=False, err=aside)
+        return json_path is None or _write(json_path, comparison.render_json(runs), aside=aside)
+    for line in text.summary(runs[0], paint):
+        click.echo(line, err=aside)
+    written = [
+        _write(path, render(runs[0]), aside=aside)
+        for path, render in zip(reports.values(), RENDERS, strict=True)
+        if path is not None
+    ]
+    return all(written)
 
 
 def _list(suites: Sequence[Suite], only: Sequence[str]) -> None:
