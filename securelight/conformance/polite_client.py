@@ -1,11 +1,12 @@
 """A client that asks for a page again and again beside an attack, and what it may notice of the attack.
 
-The measure: the 99th percentile of its waiting times during and after the attack is at most twice what it was before,
-or `Patience.noise` more, whichever is larger. Without the second bound, a server whose answers take 2 ms would fail
-by a hiccup of the machine that both run on; with it, an attack that holds a worker for longer than that is still seen.
+The measure: the 99th percentile of its waiting times during and after the attack is at most twice what it was before.
+An attack beside which it was more is tried again, up to TRIES times, and the best figure is reported. That alone fails
+nobody: answers take 3 ms, and an attacker that is a busy process on the same machine takes some more. What fails is a
+wait that is also longer than `Patience.noise`, which no scheduler explains and any attack that holds a worker reaches.
 What the judge itself was late by meanwhile, having work of its own or a busy machine, is taken off.
-What only happens once is a hiccup: an attack that seems to slow the polite client down is tried again, and has to do
-so each time; the quick ones are tried more often, with pauses, as a busy machine stretches everything for seconds.
+What only happens once is a hiccup: an attack that harms has to do so each time; the quick ones are tried more often,
+with pauses, as a busy machine stretches everything for seconds.
 Slow attacks are tried once, with few requests beside them: there it is the 90th percentile.
 A polite client that is not served at all is a failure at once.
 """
@@ -36,6 +37,7 @@ LEAST_DURING = 4
 PAUSE_SECONDS, SLOW_PAUSE_SECONDS = 0.003, 0.5
 SLOW_SHARE = 0.9
 TICK_SECONDS = 0.01
+MOST_TIMES = 2.0
 TRIES, MOST_TRIES = 3, 8
 AGAIN_SECONDS, AGAIN_PAUSE_SECONDS = 10.0, 0.5
 """After TRIES, as long as that many seconds have not passed, there are more tries, each after a pause."""
@@ -142,18 +144,27 @@ class Waits:
     def allowed(self, noise: float) -> float:
         """The measure, in seconds: see the module."""
         quiet = percentile(self.before)
-        return max(2 * quiet, quiet + noise) + percentile(self.late, self.share)
+        return max(MOST_TIMES * quiet, quiet + noise) + percentile(self.late, self.share)
 
     def harmed(self, noise: float) -> bool:
         """Whether the attack made it wait too long."""
         return max(percentile(self.during, self.share), percentile(self.after)) > self.allowed(noise)
+
+    def times(self) -> float:
+        """How many times its quiet value the worst was, without what the judge was late by; see the module."""
+        quiet = percentile(self.before)
+        worst = max(percentile(self.during, self.share), percentile(self.after)) - percentile(self.late, self.share)
+        return worst / quiet if quiet > 0 else 0.0
 
     def words(self) -> str:
         """For people."""
         parts = (percentile(self.before), percentile(self.during, self.share), percentile(self.after))
         shown = [f"{part * 1000:.1f}" for part in parts]
         label = f"p{self.share * 100:.0f}"
-        return f"a polite client waited {shown[0]} ms before, {shown[1]} ms during, {shown[2]} ms after it ({label})"
+        over = f", {self.times():.1f} times its quiet value" if self.times() > MOST_TIMES else ""
+        return (
+            f"a polite client waited {shown[0]} ms before, {shown[1]} ms during, {shown[2]} ms after it ({label}{over})"
+        )
 
 
 def watched(*, fresh: bool = False, slow: bool = False) -> Callable[[Question], Question]:
@@ -169,11 +180,15 @@ def watched(*, fresh: bool = False, slow: bool = False) -> Callable[[Question], 
     def wrap(attack: Question) -> Question:
         async def question(dial: Dial) -> str:
             begun = trio.current_time()
+            best: tuple[float, str] | None = None
             for tries in range(1, MOST_TRIES + 1):
                 words, waits = await _attempt(dial, attack, fresh=fresh, slow=slow)
                 told = f"{words}; {waits.words()}"
                 if not waits.harmed(dial.patience.noise):
-                    return told
+                    found = (waits.times(), told)
+                    best = found if best is None else min(best, found)
+                if best is not None and (slow or best[0] <= MOST_TIMES or tries >= TRIES):
+                    return best[1]
                 if slow or (tries >= TRIES and trio.current_time() > begun + AGAIN_SECONDS):
                     break
                 await trio.sleep(0 if tries < TRIES else AGAIN_PAUSE_SECONDS)
@@ -221,12 +236,14 @@ async def _attempt(dial: Dial, attack: Question, *, fresh: bool, slow: bool) -> 
             raise Failed(f"the server was still busy with the attack after {seconds:g} s")
         await attacker.close()
         for _ in range(TRIES):
-            waits.after.clear()
+            after = []
             for number in range(AFTER_REQUESTS):
                 if number == AFTER_REQUESTS - 1:
                     await polite.close()  # the server takes new connections too
-                waits.after.append(await polite.ask())
-            if percentile(waits.after) <= waits.allowed(dial.patience.noise):
+                after.append(await polite.ask())
+            if not waits.after or percentile(after) < percentile(waits.after):
+                waits.after = after
+            if percentile(waits.after) <= MOST_TIMES * percentile(waits.before):
                 break
     finally:
         await attacker.close()

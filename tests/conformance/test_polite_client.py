@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from securelight.conformance import polite_client
 from securelight.conformance.case import Failed, Outcome
 from securelight.conformance.polite_client import MOST_TRIES, TRIES, Waits, percentile, watched
 from securelight.conformance.runner import Options, judge, new_run
@@ -51,6 +52,51 @@ def test_twice_the_quiet_wait_is_too_much_and_so_is_more_than_noise(
     before: float, during: float, after: float, late: float, harmed: bool
 ) -> None:
     assert Waits([before], [during], [after], [late]).harmed(NOISE) is harmed
+
+
+@pytest.mark.parametrize(
+    ("waits", "times"),
+    [
+        (Waits([0.004], [0.008], [0.004]), 2.0),
+        (Waits([0.004], [0.002], [0.014]), 3.5),
+        (Waits([0.004], [0.010], [0.004], [0.002]), 2.0),  # the judge itself was late
+        (Waits([0.0], [0.010], [0.004]), 0.0),  # on a clock that does not run
+    ],
+)
+def test_how_many_times_its_quiet_value_is_told_where_it_is_more_than_twice(waits: Waits, times: float) -> None:
+    assert waits.times() == pytest.approx(times)
+    assert not waits.harmed(NOISE)
+    assert ("times its quiet value" in waits.words()) is (times > 2.001)
+
+
+@pytest.mark.parametrize(
+    ("during", "attempts", "words"),
+    [
+        ([0.009, 0.007], 2, "7.0 ms during, 3.0 ms after it (p99)"),
+        ([0.012, 0.015, 0.009, 0.004], 3, "9.0 ms during, 3.0 ms after it (p99, 3.0 times its quiet value)"),
+        ([0.3, 0.012, 0.009], 3, "9.0 ms during, 3.0 ms after it (p99, 3.0 times its quiet value)"),
+        ([0.3, 0.3, 0.006], 3, "6.0 ms during, 3.0 ms after it (p99)"),
+    ],
+)
+def test_more_than_twice_is_asked_again_and_the_best_is_told(
+    during: list[float], attempts: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The waits of each attempt are given: a machine that is as slow as one wants is not to be had."""
+    left = list(during)
+
+    async def attempt(*_args: object, **_more: object) -> tuple[str, Waits]:
+        return "attacked", Waits([0.003 if len(during) > 2 else 0.0035], [left.pop(0)], [0.003])
+
+    monkeypatch.setattr(polite_client, "_attempt", attempt)
+
+    @watched()
+    async def attack(_dial: Dial) -> str:
+        return ""
+
+    result = judged(AbuseServer(Defect()), attack)
+    assert result.outcome is Outcome.PASSED
+    assert words in result.words
+    assert len(during) - len(left) == attempts
 
 
 class Slowed(AbuseServer):
