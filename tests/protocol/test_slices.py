@@ -57,5 +57,7 @@ def test_what_is_read_into_the_places_is_what_goes_out(slices: BareSlices | Fram
             assert content_of(filled) == content
 
 
-def test_a_full_slice_is_six_records() -> None:
-    assert len(FramedSlices().filled(1, SLICE_BYTES)) == SLICE_FRAMES * 16_384
+def test_a_full_slice_fills_its_records_and_stays_below_what_malloc_gives_back() -> None:
+    size = len(FramedSlices().filled(1, SLICE_BYTES))
+    assert size == SLICE_FRAMES * 16_384
+    assert size + SLICE_FRAMES * 22 + 64 < 131_072, "encrypted, as an object of Python"
