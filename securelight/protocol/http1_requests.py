@@ -170,7 +170,10 @@ class Http1Requests(abc.ABC):
                 request = known.request
                 self._begin_exchange(request.method, request.http_version, body=False)
                 self._settle_keep_alive(request)
-                events.append((self._number, known, personal))
+                if self._keep_alive:
+                    events.append((self._number, known, personal))
+                else:  # its answer says so, and would not be given again
+                    events.append(request.again(self._number, self.peer, personal))
                 self._request_over()
                 return
         try:
