@@ -54,7 +54,6 @@ class ProtocolAdapter(Protocol):
     """
 
     peer: Peer
-    slices: Slices
 
     @property
     def closing(self) -> bool: ...  # noqa: D102 - see the class
@@ -68,6 +67,8 @@ class ProtocolAdapter(Protocol):
     def wants_input(self) -> bool: ...  # noqa: D102 - see the class
     @property
     def read_bytes(self) -> int: ...  # noqa: D102 - see the class
+    @property
+    def slices(self) -> Slices: ...  # noqa: D102 - see the class
     @property
     def cut(self) -> bool: ...  # noqa: D102 - see the class
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from securelight.config.conditions import Condition
+from securelight.model.headers import Headers
 from securelight.model.request import Request
 from securelight.model.uri import parse_target
 from securelight.pipeline.compile import BuildContext, Feature
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from securelight.model.headers import Fields
     from securelight.model.request import Facts, Peer
     from securelight.pipeline.stage import Stage
 
@@ -64,10 +66,12 @@ class RewrittenRequest(Request):
     first: bytes
     rules: frozenset[str]
 
-    def again(self, stream_id: int, peer: Peer) -> RewrittenRequest:
+    def again(self, stream_id: int, peer: Peer, fields: Fields = ()) -> RewrittenRequest:
         """See Request.again; what later stages change of it is still a request that these rules have made."""
         copy = _copy(self)
         copy.stream_id, copy.peer = stream_id, peer
+        if fields:
+            copy.headers = Headers(fields)
         copy.rules, copy.first = self.rules, self.first
         return copy
 
