@@ -220,7 +220,7 @@ def test_a_scope_is_what_the_specification_says() -> None:
         "raw_path": b"/caf%C3%A9/",
         "query_string": b"q=%20",
         "root_path": "",
-        "headers": [(b"host", b"a.test"), (b"cookie", b"a=1"), (b"cookie", b"b=2")],
+        "headers": [(b"host", b"a.test"), (b"cookie", b"a=1; b=2")],  # RFC 9113, section 8.2.3
         "client": ("2001:db8::7", 50_000),
         "server": ("2001:db8::1", 443),
         "state": {},
