@@ -31,8 +31,9 @@ class H11Adapter(Http1Adapter):
 
     @property
     def read_bytes(self) -> int:
-        """See protocol.adapter. Bodies of a known length cost next to nothing."""
-        return COSTLY_READ_BYTES if self._guard.in_chunks else READ_BYTES
+        """See protocol.adapter. Bodies of a known length cost next to nothing; chunks may come with their head."""
+        guard = self._guard
+        return READ_BYTES if guard.in_body and not guard.in_chunks else COSTLY_READ_BYTES
 
     def _read_head(self, head: Head) -> tuple[bytes, bytes, list[Field]]:
         engine = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head.raw) + 1)

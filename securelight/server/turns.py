@@ -228,6 +228,9 @@ class Turns(abc.ABC):
         while True:
             while adapter.input_ready and session.turn_requests:
                 session.handle(adapter.receive(b""))
+                if monotonic() > enough_at:
+                    budget = 0
+                    break
             if session.held or adapter.input_ready or budget <= 0:
                 self._reads_on = True
                 self._service.reactor.schedule(self)

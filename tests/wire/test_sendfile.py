@@ -42,6 +42,7 @@ def serve_scgi(sock: socket.socket) -> None:
         while (digit := file.read(1)).isdigit():
             size += digit
         parts = file.read(int(size)).split(b"\0")
+        file.read(1 + int(parts[parts.index(b"CONTENT_LENGTH") + 1]))  # a comma, and the body: else closing is a reset
     path = parts[parts.index(b"PATH_INFO") + 1]
     sock.sendall(b"Content-Type: text/x-tide\r\nX-Accel-Redirect: " + path + b"\r\n\r\ndropped")
 
