@@ -190,7 +190,7 @@ class Limits:
     requests_per_turn: int = _limit(64, "requests", "one greedy connection does not hold the worker")
     receive_bytes_per_turn: int = _limit(65_536, "bytes", "the same, for reading")
     receive_seconds_per_turn: float = _limit(
-        0.002, "seconds", "costly input (tiny chunks, header tables that are refilled): at most one read more in a turn",
+        0.002, "seconds", "costly input (tiny chunks, header tables that are refilled): at most a read more in a turn",
         minimum=0,
     )  # fmt: skip
     send_bytes_per_turn: int = _limit(262_144, "bytes", "the same, for writing; larger slices are no faster")
