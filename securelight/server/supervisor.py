@@ -184,6 +184,8 @@ class Supervisor:
         self._sockets.keep({listen.address for listen, _sock in generation.listens})
         for other in self._generations():
             if other is not generation:
+                for one in other.workers.values():  # also those that have hung up, and are not followed any more
+                    one.end.close()
                 other.close()
         if self._signals is not None:
             self._signals.close()
