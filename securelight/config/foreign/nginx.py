@@ -92,7 +92,8 @@ class _Server:
         """Add what it says to the draft."""
         addresses = self._listens()
         only_redirects = any(
-            one.name == "return" and one.arguments[-1].startswith("https://") for one in self._directives
+            one.name == "return" and one.arguments and one.arguments[-1].startswith("https://")
+            for one in self._directives
         )
         for address, is_encrypted in addresses:
             self._draft.listen(address, redirect=not is_encrypted)

@@ -184,9 +184,14 @@ def test_what_is_no_configuration_is_refused_with_a_line(text: str) -> None:
         convert_nginx(text)
 
 
+def test_a_return_of_nothing_is_a_note() -> None:
+    draft = convert_nginx("server { listen 80; return; }")
+    assert [note for note in draft.notes if "return" in note], draft.notes
+
+
 PIECES = st.sampled_from(
-    ["server {", "}", "location / {", "listen 443 ssl;", "root /x;", "return 301 $1;", "rewrite a;", "a", ";", "{",
-     "'q'", "proxy_pass http://u/p;", "error_page 404;", "allow;", "try_files =404;", "expires x;", "#c\n",
+    ["server {", "}", "location / {", "listen 443 ssl;", "root /x;", "return 301 $1;", "return;", "rewrite a;", "a",
+     ";", "{", "'q'", "proxy_pass http://u/p;", "error_page 404;", "allow;", "try_files =404;", "expires x;", "#c\n",
      "location ~ {"]
 )  # fmt: skip
 
