@@ -7,7 +7,7 @@ request goes into its `Facts`, so that a Request can be shared and reused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 from securelight.model.headers import Fields, Headers
@@ -36,6 +36,9 @@ class TlsFacts:
     """The site (SiteConfig.where) by whose rules the handshake asked for it; empty if it did not."""
 
 
+NO_TLS = TlsFacts()
+"""Of plain HTTP, and of a connection whose handshake is under way."""
+
 UNIX: Final[Literal["unix:"]] = "unix:"
 """The address of a client that came by a unix socket."""
 
@@ -51,7 +54,7 @@ class Peer:
     local_address: str = ""
     """`unix:` and the path of a unix socket."""
     local_port: int = 0
-    tls: TlsFacts = field(default_factory=TlsFacts)
+    tls: TlsFacts = NO_TLS
 
     def with_tls(self, tls: TlsFacts) -> Peer:
         """The same, after a handshake; dataclasses.replace takes four times as long, and each connection does it."""

@@ -78,6 +78,8 @@ class Opening:
     def step(self, transport: Transport) -> bool:
         """Go on with what has arrived; True once the connection is open.
 
+        What TLS has to say last (tickets, the Finished of TLS 1.2) is left to go out with whatever is said first.
+
         Errors: PeerGone; TlsFault.
         """
         if self._proxied is not None and not self._read_proxy_header(self._proxied, transport):
@@ -87,20 +89,28 @@ class Opening:
             return True
         if not transport.flush():
             return False
-        if transport.session is None and not self._hello(transport):
-            return bool(self.plain_bytes)
         session = transport.session
-        assert session is not None
+        if session is not None:
+            if not self._feed(session, transport):
+                return False
+        elif self._hello(transport):
+            session = transport.session
+            assert session is not None
+        else:
+            return bool(self.plain_bytes)
         while not session.handshake(self._service.limits):
-            if not transport.send_handshake():
+            if not (transport.send_handshake() and self._feed(session, transport)):
                 return False
-            data = transport.receive_raw()
-            if data is None:
-                raise PeerGone
-            if not data:
-                return False
+        return True
+
+    def _feed(self, session: TlsSession, transport: Transport) -> bool:
+        """Read for the handshake; False if nothing has come."""
+        data = transport.receive_raw()
+        if data is None:
+            raise PeerGone
+        if data:
             session.feed(data)
-        return transport.send_handshake()
+        return bool(data)
 
     def _read_proxy_header(self, reader: ProxyHeaderReader, transport: Transport) -> bool:
         """Collect the PROXY header; True once the client is known."""

@@ -124,15 +124,18 @@ class Transport:
         """True while something was read from the socket and not yet given out."""
         return self._ahead is not None or (self.session is not None and self.session.holds_input)
 
-    def send(self, plaintext: bytes | memoryview) -> bool:
+    def send(self, plaintext: bytes | memoryview, *, last: bool = False) -> bool:
         """Send, or hold what the socket does not take (see `flush`). Only when `pending` is None.
+
+        Args:
+            last: `end` will follow; its close_notify goes out with this.
 
         Returns: True if all of it is out.
         Errors: PeerGone; TlsFault.
         """
         session = self.session
         if session is not None:
-            return self._send_raw(session.encrypt(plaintext))
+            return self._send_raw(session.encrypt(plaintext, last=last))
         if self._send_raw(plaintext):
             return True
         assert self.pending is not None

@@ -142,6 +142,9 @@ class Turns(abc.ABC):
                     self._send(session)
                 else:
                     self._peer_ended(session)
+                tls = transport.session
+                if tls is not None and tls.output:
+                    transport.send_handshake()  # no answer has taken it along
         except PeerGone:
             self.close()
         except TlsFault as fault:
@@ -163,11 +166,11 @@ class Turns(abc.ABC):
             if data:
                 self._active_at = monotonic()
                 session.handle(adapter.receive(data))
-                if transport.emptied and not (session.held or adapter.partial_head):
+                if transport.emptied and not (session.held or adapter.partial_head or adapter.closing):
                     out = adapter.take_output(OUTPUT_BYTES)
                     self._out_bytes += len(out)
                     if (not out or transport.send(out)) and not (
-                        session.senders or session.writers or session.paused or adapter.closing
+                        session.senders or session.writers or session.paused
                         or not (adapter.wants_input or session.streams)
                         or len(out) >= OUTPUT_BYTES
                     ):  # fmt: skip
@@ -267,7 +270,8 @@ class Turns(abc.ABC):
             if out:
                 budget -= len(out)
                 self._out_bytes += len(out)
-                if not transport.send(out):
+                last = adapter.closing and len(out) < OUTPUT_BYTES and not (session.busy or adapter.cut)
+                if not transport.send(out, last=last):
                     break  # the next slice is not read before there is room for it
                 if len(out) >= OUTPUT_BYTES:
                     continue  # less means that there is no more

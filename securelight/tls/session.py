@@ -53,16 +53,18 @@ class TlsSession:
     Attributes:
         established: the handshake is done.
         holds_input: what was fed has not been decrypted to its end.
+        output: what the session has to say by itself, and has not said with `encrypt`.
     """
 
-    __slots__ = ("_bare", "_bound", "_incoming", "_output", "_tls", "established", "holds_input")
+    __slots__ = ("_bare", "_bound", "_ended", "_incoming", "_tls", "established", "holds_input", "output")
 
     def __init__(self, context: ssl.SSLContext, limits: Limits) -> None:
         self._incoming = ssl.MemoryBIO()
-        self._output = b""
+        self.output = b""
         self._tls = context.wrap_bio(self._incoming, _outgoing, server_side=True)
         self._bound = limits.handshake_bytes
         self._bare = 0
+        self._ended = False
         self.established = False
         self.holds_input = False
 
@@ -92,7 +94,7 @@ class TlsSession:
         except ssl.SSLError as error:
             raise TlsFault(_reason(error)) from error
         finally:
-            self._output += _outgoing.read()
+            self.output += _outgoing.read()
         if self._tls.session_reused and self._certificate_expired():
             raise TlsFault("client certificate: it has expired since the session was opened")
         self.established = True
@@ -129,37 +131,47 @@ class TlsSession:
             raise TlsFault(_reason(error)) from error
         finally:
             if _outgoing.pending:  # the answer to a KeyUpdate, or an alert
-                self._output += _outgoing.read()
+                self.output += _outgoing.read()
         self._bare = 0
         self.holds_input = self._incoming.pending > 0 or (len(data) == most and self._tls.pending() > 0)
         return data or None
 
-    def encrypt(self, plaintext: bytes | memoryview) -> bytes:
+    def encrypt(self, plaintext: bytes | memoryview, *, last: bool = False) -> bytes:
         """The ciphertext of `plaintext`, in records of RECORD_BYTES, after whatever else the session has to say.
+
+        Args:
+            last: close_notify follows at once; `close` has nothing more to do.
 
         Errors: TlsFault.
         """
         try:
             self._tls.write(plaintext)
+            if last:
+                self._end()
         except BaseException as error:
-            self._output += _outgoing.read()
+            self.output += _outgoing.read()
             if isinstance(error, ssl.SSLError):
                 raise TlsFault(_reason(error)) from error
             raise
-        if self._output:
+        if self.output:
             return self.take_output() + _outgoing.read()
         return _outgoing.read()
 
     def take_output(self) -> bytes:
-        """What the session has to say by itself, and has not said with `encrypt`."""
-        output, self._output = self._output, b""
+        """Give `output` and empty it."""
+        output, self.output = self.output, b""
         return output
 
     def close(self) -> None:
-        """Say close_notify, if the session can still speak."""
+        """Say close_notify, if the session can still speak and has not said it yet."""
+        if not self._ended:
+            self._end()
+            self.output += _outgoing.read()
+
+    def _end(self) -> None:
+        self._ended = True
         with contextlib.suppress(ssl.SSLError, ValueError, OSError):
             self._tls.unwrap()  # the peer's has not come yet, or the session is broken: both are fine when closing
-        self._output += _outgoing.read()
 
     def facts(self, server_name: str, asked_by: str = "") -> TlsFacts:
         """What the handshake settled.

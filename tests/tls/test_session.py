@@ -110,6 +110,27 @@ def test_close_notify_is_the_end(pair: Pair) -> None:
     assert pair.server.decrypt(pair.to_server.read()) is None
 
 
+def test_the_last_answer_takes_tickets_and_close_notify_along(pair: Pair) -> None:
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.client.do_handshake()
+    pair.server.feed(pair.to_server.read())
+    assert not pair.server.handshake(LIMITS)
+    pair.to_client.write(pair.server.take_output())
+    pair.client.do_handshake()
+    pair.server.feed(pair.to_server.read())
+    assert pair.server.handshake(LIMITS)
+    assert pair.server.output  # tickets, which nothing has taken along yet
+    pair.to_client.write(pair.server.encrypt(b"x" * 100_000, last=True))
+    pair.server.close()
+    assert pair.server.take_output() == b""  # all is said
+    received = b""
+    while data := pair.client.read(65_536):
+        received += data
+    assert received == b"x" * 100_000  # and the end of it is close_notify, or `read` had raised
+    assert pair.client.session is not None
+    assert pair.client.session.has_ticket
+
+
 def test_plaintext_makes_room_for_more_ciphertext(pair: Pair) -> None:
     pair.shake_hands()
     for _ in range(20):
