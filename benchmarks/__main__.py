@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -93,15 +93,36 @@ def taking_part(workload: Workload, peers: Sequence[Peer], *, narrow: bool) -> l
 def measure_all(
     workloads: Sequence[Workload], peers: Sequence[Peer], setting: Setting, effort: Effort, *, narrow: bool
 ) -> tuple[list[Result], dict[str, str]]:
-    """Every workload, printed as it ends, and what was left out."""
+    """Every workload, printed as it ends, and what was left out; after an interrupt, those that had ended."""
     results: list[Result] = []
     left_out: dict[str, str] = {}
-    end = time.monotonic() + QUICK_SECONDS if effort.quick else float("inf")
+    begun = time.monotonic()
 
     def keep(result: Result) -> None:
         results.append(result)
         print(*report.workload_lines(result), sep="\n", flush=True)
+        minutes = (time.monotonic() - begun) / 60
+        print(f"{len(results)} of {len(workloads)} workloads, {minutes:.0f} min", file=sys.stderr, flush=True)
 
+    try:
+        _measure_each(workloads, peers, setting, effort, keep, left_out, narrow=narrow)
+    except KeyboardInterrupt:
+        left_out |= {one.name: "interrupted" for one in workloads if one not in [each.workload for each in results]}
+    order = {workload.name: number for number, workload in enumerate(WORKLOADS)}
+    return sorted(results, key=lambda result: order[result.workload.name]), left_out
+
+
+def _measure_each(
+    workloads: Sequence[Workload],
+    peers: Sequence[Peer],
+    setting: Setting,
+    effort: Effort,
+    keep: Callable[[Result], None],
+    left_out: dict[str, str],
+    *,
+    narrow: bool,
+) -> None:
+    end = time.monotonic() + QUICK_SECONDS if effort.quick else float("inf")
     for application in (False, True):
         here = [one for one in workloads if not one.fresh and one.application == application]
         wanted = [peer for peer in peers if any(peer in taking_part(one, peers, narrow=narrow) for one in here)]
@@ -131,8 +152,6 @@ def measure_all(
             left_out[workload.name] = "time was up"
         else:
             keep(compare_fresh(taking_part(workload, peers, narrow=narrow), setting, workload, effort))
-    order = {workload.name: number for number, workload in enumerate(WORKLOADS)}
-    return sorted(results, key=lambda result: order[result.workload.name]), left_out
 
 
 def count_instructions(options: argparse.Namespace, setting: Setting, effort: Effort) -> Mapping[str, object]:
@@ -155,7 +174,7 @@ def count_instructions(options: argparse.Namespace, setting: Setting, effort: Ef
 def run(options: argparse.Namespace, setting: Setting) -> None:
     """Measure, print and write down.
 
-    Errors: BenchmarkError, CertificateError, OSError.
+    Errors: BenchmarkError, also once what there was before an interrupt is written; CertificateError, OSError.
     """
     effort = choose_effort(options)
     peers, skipped = choose_peers(options, setting)
@@ -168,7 +187,8 @@ def run(options: argparse.Namespace, setting: Setting) -> None:
     results, left_out = measure_all(
         workloads, peers, setting, effort, narrow=(effort.quick or options.goals) and not options.servers
     )
-    counted = count_instructions(options, setting, effort)
+    interrupted = "interrupted" in left_out.values()
+    counted = {} if interrupted else count_instructions(options, setting, effort)
     options.results.mkdir(parents=True, exist_ok=True)
     for picture in options.results.glob("group-*.svg"):
         picture.unlink()
@@ -187,6 +207,8 @@ def run(options: argparse.Namespace, setting: Setting) -> None:
     (options.results / "latest.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(*instruction_lines, *report.goal_lines(results), sep="\n")
     print(f"Written to {options.results}: latest.md, latest.json and {len(drawn)} pictures")
+    if interrupted:
+        raise BenchmarkError(f"interrupted; written is what {len(results)} of {len(workloads)} workloads gave")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -212,5 +234,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # the servers are stopped on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped on the way out
     sys.exit(main())
