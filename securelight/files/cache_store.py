@@ -207,9 +207,9 @@ class DiskStore:
         """The answer to `request`, whole; None if there is none."""
         return self._do(lambda database: self._find(database, url, request), None)
 
-    def put(self, entry: Entry) -> None:
-        """Keep `entry`, if the disk lets us."""
-        self._do(lambda database: self._put(database, entry), None)
+    def put(self, entry: Entry, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Keep `entry`, if the disk lets us; `unless` is asked when no `purge` of this process can come in between."""
+        self._do(lambda database: None if unless() else self._put(database, entry), None)
 
     def purge(self, url: bytes) -> int:
         """Forget all answers of `url`; how many those were."""

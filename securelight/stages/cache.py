@@ -174,9 +174,12 @@ class Cache:
             raise Refusal(504, "It is not in the cache.")
         disk = self._disk
         if disk is not None:
+            began = monotonic()
             found = await exchange.in_thread(lambda: disk.find(url, request.headers))
             if found is not None:
-                entry = Entry(url, found.variant, found.facts, found.body, marks_of(url, found.facts.tags))
+                found.marks = marks_of(url, found.facts.tags)
+            if found is not None and not self._purging.was_forgotten(found, began):
+                entry = found
                 self._memory.put(entry)
                 answer = self._kept(entry, request, facts, monotonic())
                 if answer is not None:
@@ -241,12 +244,14 @@ class Cache:
             return self._made(stale, stale.age(time.time()), b"hit; fwd=stale; fwd-status=%d" % refusal.status)
         finally:
             for entry in new:
-                await self._save(entry)
+                await self._save(entry, began)
         if recorder.withheld is not None and stale is not None:
-            return await self._instead(request, facts, stale, recorder.withheld)
+            return await self._instead(request, facts, stale, recorder.withheld, began)
         return answer
 
-    async def _instead(self, request: Request, facts: Facts, stale: Entry, withheld: Response) -> Response:
+    async def _instead(
+        self, request: Request, facts: Facts, stale: Entry, withheld: Response, began: float
+    ) -> Response:
         """The kept answer in place of a 304 or a failure."""
         if withheld.status != 304:
             return self._made(stale, stale.age(time.time()), b"hit; fwd=stale; fwd-status=%d" % withheld.status)
@@ -256,19 +261,20 @@ class Cache:
         if entry is None:
             await self._purging.purge(stale.url)
             return conditioned(Response(head.status, self._with_status(head.fields, said), stale.body), request)
-        self._memory.put(entry)
-        await self._save(entry)
+        if not self._purging.was_forgotten(entry, began):
+            self._memory.put(entry)
+            await self._save(entry, began)
         return conditioned(self._made(entry, entry.age(time.time()), said), request)
 
-    async def _save(self, entry: Entry) -> None:
+    async def _save(self, entry: Entry, began: float) -> None:
+        """Put it on the disk, unless it has been purged since it was asked for at `began`."""
         disk = self._disk
         if disk is None:
             return
-        began = monotonic()
 
         async def save() -> None:
-            await self._in_thread(lambda: disk.put(entry))
-            if self._purging.was_forgotten(entry, began):
+            await self._in_thread(lambda: disk.put(entry, unless=lambda: self._purging.was_noted(entry, began)))
+            if self._purging.was_forgotten(entry, began):  # by another worker
                 await self._in_thread(lambda: disk.purge(entry.url))
 
         await to_the_end(save)

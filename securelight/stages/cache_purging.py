@@ -75,6 +75,10 @@ class Purging:
     def was_forgotten(self, entry: Entry, began: float) -> bool:
         """Whether `entry` was purged since the time.monotonic() `began`, before it could be found anywhere."""
         self.look()
+        return self.was_noted(entry, began)
+
+    def was_noted(self, entry: Entry, began: float) -> bool:
+        """The same, as far as this worker has heard; may be asked in a thread."""
         return began <= self._before or any(self._lately.get(mark, 0.0) >= began for mark in entry.marks)
 
     async def _forget(self, mark: bytes, on_disk: Callable[[DiskStore], int]) -> int:

@@ -13,6 +13,7 @@ from securelight.model.errors import Refusal
 from securelight.model.headers import Headers
 from securelight.model.request import Facts, Request
 from securelight.model.response import Response
+from securelight.pipeline.compile import InThread
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.pipeline.stage import RESPONDED, Deferred
 from securelight.stages.cache import Cache
@@ -91,13 +92,21 @@ class Origin:
 class World:
     """A cache around an origin, in the test's own event loop."""
 
-    def __init__(self, origin: Origin, base: Path, board: Scoreboard | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        base: Path,
+        board: Scoreboard | None = None,
+        in_thread: InThread = in_thread,
+        **settings: Any,
+    ) -> None:
         context = make_context(base)
         context.in_thread = in_thread
         context.scoreboard = board or Scoreboard(1)
         self.cache = Cache(CacheConfig(**settings), context)
         self.handle = self.cache.around(origin.handle)
         self.services = context.services
+        self.client = Client
 
     async def get(
         self, path: str = "/a", headers: dict[bytes, bytes] | None = None, method: str = "GET", user: str | None = None
@@ -107,7 +116,7 @@ class World:
         facts = make_facts()
         facts.user = user
         answer = self.handle(request, facts)
-        client: Any = Client(request, facts)
+        client: Any = self.client(request, facts)
         if isinstance(answer, Deferred):
             result = await answer.run(client)
             if result is RESPONDED:

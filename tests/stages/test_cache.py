@@ -38,7 +38,8 @@ def shift(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal moved
         moved += seconds
         monkeypatch.setattr(time, "time", lambda: real_time() + moved)
-        monkeypatch.setattr("securelight.stages.cache.monotonic", lambda: real_monotonic() + moved)
+        for module in ("cache", "cache_purging"):
+            monkeypatch.setattr(f"securelight.stages.{module}.monotonic", lambda: real_monotonic() + moved)
 
     return move
 
@@ -383,6 +384,23 @@ async def test_a_change_forgets_the_url_and_a_failed_one_does_not(tmp_path: Path
     await world.get(method="POST")
     assert (await world.said()).startswith("hit")
     await world.get(method="POST")
+    assert (await world.get())[1] == b"new"
+
+
+async def test_what_is_purged_while_it_is_revalidated_is_not_kept_again(
+    tmp_path: Path, shift: Callable[[float], None]
+) -> None:
+    origin = Origin(ok(b"old", KEEP, (b"etag", b'"1"')), Response(304, (KEEP, (b"etag", b'"1"'))), ok(b"purged", status=204), ok(b"new"))
+    world = World(origin, tmp_path)
+    await world.get()
+    shift(100)
+    gate = origin.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.get)
+        await trio.testing.wait_all_tasks_blocked()
+        origin.gate = None
+        await world.get(method="DELETE")
+        gate.set()
     assert (await world.get())[1] == b"new"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from securelight.model.request import Facts, Request
 from securelight.model.response import Response
 from securelight.pipeline.stage import RESPONDED, Deferred
 from securelight.stages.cache_answers import changed_urls
-from tests.helpers import make_request
+from tests.helpers import in_thread, make_request
 from tests.stages.cache_world import KEEP, Client, Origin, World, field_of, ok
 
 TAG = (b"etag", b'"1"')
@@ -144,6 +145,55 @@ async def test_what_was_purged_while_it_was_fetched_is_not_kept(tmp_path: Path) 
         origin.gate = None
         await world.get(method="DELETE")
         gate.set()
+    assert (await world.get())[1] == b"new"
+
+
+async def test_what_is_purged_while_it_is_read_from_the_disk_is_not_believed(tmp_path: Path) -> None:
+    read, purged = trio.Event(), trio.Event()
+
+    class Reading(Client):
+        async def in_thread(self, function: Callable[[], Any]) -> Any:
+            found = await super().in_thread(function)
+            read.set()
+            await purged.wait()
+            return found
+
+    origin = Origin(ok(b"old"), ok(b"purged", status=204), ok(b"new"))
+    await World(origin, tmp_path, directory="kept").get()
+    world = World(origin, tmp_path, directory="kept")
+    world.client = Reading
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.get)
+        await read.wait()
+        world.client = Client
+        await world.get(method="DELETE")
+        purged.set()
+    assert (await world.get())[1] == b"new"
+
+
+async def test_what_is_purged_on_its_way_to_the_disk_is_never_found_there(tmp_path: Path) -> None:
+    saving, begin, done, end = (trio.Event() for _ in range(4))
+
+    async def slow_at_first(function: Callable[[], Any]) -> Any:
+        if saving.is_set():
+            return await in_thread(function)
+        saving.set()
+        await begin.wait()
+        result = await in_thread(function)
+        done.set()
+        await end.wait()
+        return result
+
+    origin = Origin(ok(b"old"), ok(b"purged", status=204), ok(b"new"))
+    world = World(origin, tmp_path, in_thread=slow_at_first, directory="kept")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.get)
+        await saving.wait()
+        await world.get(method="DELETE")
+        begin.set()
+        await done.wait()
+        assert (await World(origin, tmp_path, directory="kept").get())[1] == b"new"
+        end.set()
     assert (await world.get())[1] == b"new"
 
 
