@@ -34,7 +34,7 @@ class Effort:
     quick: bool
 
 
-FULL = Effort(rounds=7, seconds=1.0, quick=False)
+FULL = Effort(rounds=7, seconds=0.6, quick=False)
 QUICK = Effort(rounds=2, seconds=0.4, quick=True)
 
 

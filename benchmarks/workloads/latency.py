@@ -52,7 +52,7 @@ def latency(*, http2: bool) -> Measure:
 
     def measure(target: Running, effort: Effort) -> Mapping[str, float]:
         rate = half_of_our_rate(target.setting, http2=http2)
-        seconds = effort.seconds * (1 if effort.quick else 3)
+        seconds = effort.seconds * (1 if effort.quick else 5)
         with tempfile.NamedTemporaryFile("r", dir=target.setting.directory, suffix=".log") as log:
             load = Load(
                 [SMALL],
