@@ -390,7 +390,12 @@ async def test_a_change_forgets_the_url_and_a_failed_one_does_not(tmp_path: Path
 async def test_what_is_purged_while_it_is_revalidated_is_not_kept_again(
     tmp_path: Path, shift: Callable[[float], None]
 ) -> None:
-    origin = Origin(ok(b"old", KEEP, (b"etag", b'"1"')), Response(304, (KEEP, (b"etag", b'"1"'))), ok(b"purged", status=204), ok(b"new"))
+    origin = Origin(
+        ok(b"old", KEEP, (b"etag", b'"1"')),
+        Response(304, (KEEP, (b"etag", b'"1"'))),
+        ok(b"purged", status=204),
+        ok(b"new"),
+    )
     world = World(origin, tmp_path)
     await world.get()
     shift(100)
