@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -222,6 +224,28 @@ def test_two_rounds_of_one_workload_from_the_command_line_to_the_report(
     assert all(rate > 10 for rate in rates)
     assert f"| {name} | requests/s |" in (tmp_path / "latest.md").read_text()
     assert (tmp_path / "group-01.svg").exists()
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(
+    not all(map(shutil.which, command.NEEDED)), reason=f"not all of these are installed: {', '.join(command.NEEDED)}"
+)
+def test_what_was_measured_before_an_interrupt_is_written(tmp_path: Path) -> None:
+    arguments = ["--groups", "1", "--servers", "securelight-pure", "--rounds", "1", "--results", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stderr is not None
+        for line in bench.stderr:
+            if line.startswith("1 of 3 workloads"):
+                bench.terminate()
+                break
+        rest = bench.stderr.read()
+    assert bench.returncode == 1
+    assert "interrupted; written is what 1 of 3 workloads gave" in rest
+    written = json.loads((tmp_path / "latest.json").read_text())
+    assert len(written["workloads"]) == 1
+    assert sorted(written["left_out"].values()) == ["interrupted", "interrupted"]
 
 
 @pytest.mark.peer

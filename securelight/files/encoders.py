@@ -14,8 +14,11 @@ from typing import Any, Final, Protocol
 _LIVE_WINDOW_BITS = 18
 """256 kB, for bodies that are sent as they are made."""
 _KEPT_WINDOW_BITS = 22
-_GZIP_FORMAT = 31
-"""zlib's way to ask for a gzip header and trailer, with the largest window."""
+_GZIP_FORMAT = 16
+"""zlib's way to ask for a gzip header and trailer, added to the bits of the window."""
+_GZIP_WINDOW_BITS, _GZIP_MEMORY_LEVEL = (9, 15), 8
+_GZIP_LOOK_AHEAD_BYTES = 262
+"""Of its window, zlib cannot point that far back."""
 
 LEVELS: Final = {b"br": (0, 11), b"zstd": (1, 19), b"gzip": (1, 9)}
 """The least and greatest level of each coding; zstd above 19 takes a window that browsers refuse."""
@@ -40,8 +43,12 @@ class Encoder(Protocol):
 class _Gzip:
     __slots__ = ("_object",)
 
-    def __init__(self, level: int) -> None:
-        self._object = zlib.compressobj(level, zlib.DEFLATED, _GZIP_FORMAT)
+    def __init__(self, level: int, size: int | None = None) -> None:
+        least, bits = _GZIP_WINDOW_BITS
+        if size is not None:  # a table that has to be cleared first is not made larger than there is to look up in it
+            bits = min(bits, max(least, (size + _GZIP_LOOK_AHEAD_BYTES).bit_length()))
+        memory = _GZIP_MEMORY_LEVEL - (_GZIP_WINDOW_BITS[1] - bits)
+        self._object = zlib.compressobj(level, zlib.DEFLATED, _GZIP_FORMAT + bits, memory)
 
     def feed(self, data: bytes, *, flush: bool) -> bytes:
         made = self._object.compress(data)
@@ -96,14 +103,15 @@ def is_available(coding: bytes) -> bool:
     return True
 
 
-def live_encoder(coding: bytes, level: int) -> Encoder:
+def live_encoder(coding: bytes, level: int, size: int | None = None) -> Encoder:
     """For a body that is sent as it is made.
 
     Args:
         coding: a key of LEVELS that is available.
         level: within LEVELS[coding].
+        size: how many bytes it is said to have; None if that is not known. More or less of them harm nothing.
     """
-    return _encoder(coding, level, _LIVE_WINDOW_BITS)
+    return _Gzip(level, size) if coding == b"gzip" else _encoder(coding, level, _LIVE_WINDOW_BITS)
 
 
 def kept_encoder(coding: bytes, level: int) -> Encoder:

@@ -29,8 +29,9 @@ from securelight.files.compressed_copies import HEADER_BYTES, CompressedCopies
 from securelight.files.content_cache import CacheEntry
 from securelight.files.encoders import encode, is_available, kept_encoder, live_encoder
 from securelight.files.representation import REPRESENTATION_OVERHEAD_BYTES
-from securelight.filters.compress_settings import CompressConfig, faults_of
+from securelight.filters.compress_settings import CompressConfig, CompressLevels, faults_of
 from securelight.filters.compressed_bodies import (
+    DEAR_INLINE_BYTES,
     INLINE_BYTES,
     EncodedBody,
     EncodedFile,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 _PERSONAL_FIELDS = frozenset({b"cookie", b"authorization"})
 _OWN_SITE = frozenset({b"same-origin", b"none"})
+_DEFAULT_LEVELS = CompressLevels()
 _LOAD_SECONDS = 1.0
 """How long a look at the load of the machine counts."""
 _numbers = itertools.count()
@@ -104,6 +106,10 @@ class Compress:
         self._settings = settings
         self._codings = (*codings, IDENTITY)
         self._live = {coding: int(getattr(settings.live, coding.decode())) for coding in codings}
+        self._inline_bytes = {
+            coding: INLINE_BYTES if level <= getattr(_DEFAULT_LEVELS, coding.decode()) else DEAR_INLINE_BYTES
+            for coding, level in self._live.items()
+        }
         self._kept = {coding: int(getattr(settings.kept, coding.decode())) for coding in codings}
         self._cache = context.content_cache
         self._in_thread = context.in_thread
@@ -170,7 +176,7 @@ class Compress:
         plain = variants.plain
         content = plain.body
         assert isinstance(content, bytes)
-        if len(content) <= INLINE_BYTES and self._disk is None:
+        if len(content) <= DEAR_INLINE_BYTES and self._disk is None:
             return self._keep(variants, coding, encode(content, coding, self._kept[coding]))
         facts.basis = None  # the next answer is another one
         fields = coded_fields(plain.fields, coding)
@@ -311,10 +317,11 @@ class Compress:
         if self._is_busy():
             return _replaced(response, fields)
         level = self._live[coding]
+        inline_bytes = self._inline_bytes[coding]
         coded = coded_fields(fields, coding)
         if isinstance(body, bytes):
-            if len(body) <= INLINE_BYTES:
-                encoder = live_encoder(coding, level)
+            if len(body) <= inline_bytes:
+                encoder = live_encoder(coding, level, len(body))
                 made = encoder.feed(body, flush=False) + encoder.finish()
                 if len(made) >= len(body):
                     return _replaced(response, fields)
@@ -328,11 +335,11 @@ class Compress:
                 response.status, coded, MadeBody(make, lambda _made: None, self._in_thread, Place(self._room))
             )
         place = Place(self._room)
-        encoder = live_encoder(coding, level)
+        encoder = live_encoder(coding, level, response.content_length)
         if isinstance(body, PushedBody):
-            return Response(response.status, coded, EncodedPush(encoder, self._in_thread, place))
+            return Response(response.status, coded, EncodedPush(encoder, inline_bytes, self._in_thread, place))
         assert isinstance(body, AsyncBody)
-        return Response(response.status, coded, EncodedBody(body, encoder, self._in_thread, place))
+        return Response(response.status, coded, EncodedBody(body, encoder, inline_bytes, self._in_thread, place))
 
     def _is_busy(self) -> bool:
         if self._room.free <= 0:
