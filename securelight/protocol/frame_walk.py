@@ -126,6 +126,14 @@ class FrameWalk:
         return self._block > 0 or not self._preface_seen or held[3:4] in (b"\x01", b"\x09")
 
     @property
+    def missing_bytes(self) -> int:
+        """How much of a frame whose header has come is still to come."""
+        held = self._held
+        if len(held) < FRAME_HEADER_BYTES or not self._preface_seen:
+            return 0
+        return FRAME_HEADER_BYTES + int.from_bytes(held[:3], "big") - len(held)
+
+    @property
     def in_block(self) -> bool:
         """Whether a header block has begun to arrive whose last frame has not come."""
         return self._block > 0

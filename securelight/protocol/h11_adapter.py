@@ -33,7 +33,9 @@ class H11Adapter(Http1Adapter):
     def read_bytes(self) -> int:
         """See protocol.adapter. Bodies of a known length cost next to nothing; chunks may come with their head."""
         guard = self._guard
-        return READ_BYTES if guard.in_body and not guard.in_chunks else COSTLY_READ_BYTES
+        if guard.in_body and not guard.in_chunks:
+            return READ_BYTES
+        return min(READ_BYTES, COSTLY_READ_BYTES + guard.chunk_left)
 
     def _read_head(self, head: Head) -> tuple[bytes, bytes, list[Field]]:
         engine = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head.raw) + 1)

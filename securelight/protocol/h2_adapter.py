@@ -29,7 +29,7 @@ from h2.stream import StreamInputs
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from securelight.model.errors import ConnectionFault, Http2Code
-from securelight.protocol.adapter import COSTLY_READ_BYTES
+from securelight.protocol.adapter import COSTLY_READ_BYTES, READ_BYTES
 from securelight.protocol.events import StreamAborted
 from securelight.protocol.frame_walk import HEAD_SLACK
 from securelight.protocol.http2_adapter import Http2Adapter
@@ -146,13 +146,17 @@ class H2Adapter(Http2Adapter):
     """See ProtocolAdapter and Http2Adapter."""
 
     __slots__ = ("_engine", "_held")
-    read_bytes = COSTLY_READ_BYTES
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(peer, limits, clock)
         self._engine = _Engine(limits)
         self._held: dict[int, _Held] = {}
         """In the order of turns."""
+
+    @property
+    def read_bytes(self) -> int:
+        """See protocol.adapter."""
+        return min(READ_BYTES, COSTLY_READ_BYTES + self._walk.missing_bytes)
 
     def _feed(self, run: bytes, events: list[Event]) -> None:
         engine = self._engine

@@ -227,6 +227,11 @@ class Http1Guard:
         """A chunked body is under way."""
         return self._chunked and self.in_body
 
+    @property
+    def chunk_left(self) -> int:
+        """How much is still to come of a chunk that has begun."""
+        return self._data_left if self.in_chunks else 0
+
     def _begin_chunked(self) -> None:
         self.in_body = self._chunked = True
         self.body_left = 0

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from securelight.model.errors import ConnectionFault, Http2Code, Refusal, StreamFault
 from securelight.model.headers import Headers
-from securelight.protocol.adapter import READ_BYTES
 from securelight.protocol.events import (
     BodyEnded,
     BodyReceived,
@@ -78,7 +77,6 @@ class Http2Requests(abc.ABC):
     """Never, as all of it is looked at in `receive`."""
     wants_input = True
     """Always, as the windows bound what comes."""
-    read_bytes = READ_BYTES
     cut = False
     """Never, as a stream that is broken off is reset."""
 

@@ -21,6 +21,7 @@ from ngh2 import RequestReceived, StreamClosed
 
 from securelight.model.errors import ConnectionFault, Http2Code
 from securelight.model.request import Request
+from securelight.protocol.adapter import READ_BYTES
 from securelight.protocol.direct_data import DIRECT_BYTES, DirectData
 from securelight.protocol.events import RequestRefused, StreamAborted
 from securelight.protocol.http2_adapter import Http2Adapter
@@ -64,6 +65,7 @@ class Nghttp2Adapter(Http2Adapter):
 
     validates = True
     prioritizes = True
+    read_bytes = READ_BYTES
 
     def __init__(self, peer: Peer, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(peer, limits, clock)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from securelight.model.errors import Refusal
+from securelight.protocol.adapter import COSTLY_READ_BYTES, READ_BYTES
 from securelight.protocol.h11_adapter import H11Adapter
 from securelight.protocol.http1_guard import Head
 from tests.protocol.http1_support import make, told
@@ -46,3 +47,14 @@ def test_many_small_chunks_take_a_bounded_time() -> None:
     (piece,) = told(adapter.receive(b"8\r\nabcdefgh\r\n" * 1200))
     assert len(piece[2]) == 9600
     assert time.process_time() - started < 0.5
+
+
+def test_tiny_chunks_are_read_a_few_at_a_time_and_large_ones_whole() -> None:
+    adapter = make(H11Adapter)
+    assert adapter.read_bytes == COSTLY_READ_BYTES
+    adapter.receive(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    assert adapter.read_bytes == COSTLY_READ_BYTES
+    adapter.receive(b"1000\r\n" + bytes(96))
+    assert adapter.read_bytes == COSTLY_READ_BYTES + 4000
+    adapter.receive(bytes(4000) + b"\r\n100000\r\n")
+    assert adapter.read_bytes == READ_BYTES, "never more, however much is announced"
