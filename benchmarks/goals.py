@@ -120,7 +120,7 @@ def behind(results: Sequence[Result]) -> list[str]:
     """Where we are behind a server that we are to be ahead of, a line each."""
     lines = []
     for result in results:
-        metric = result.workload.metrics[0]
+        metric = next(one for one in result.workload.metrics if not one.of_itself)
         rivals = AHEAD_ON_ALL + (AHEAD_ON_FILES if result.workload.group in _FILE_GROUPS else ())
         for rival in rivals:
             if ratios := result.ratios(metric.name, US, rival):

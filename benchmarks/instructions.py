@@ -185,20 +185,19 @@ def read_total(path: Path) -> int:
 
 @contextmanager
 def controlled_worker(
-    setting: Setting, engine: str, prefix: Callable[[Path], Sequence[str]]
+    setting: Setting, engine: str, prefix: Callable[[Path], Sequence[str]], *, application: bool = True
 ) -> Iterator[tuple[socket.socket, Place, int]]:
     """A worker of ours in a process of its own, which ends with the context.
 
     Args:
         prefix: what is to run `-m benchmarks.instructed_worker`; it is given a folder to write to.
+        application: it serves the application, which starts sooner; else files with all features.
 
     Returns: the control socket, where it serves, and its process id.
     Errors: BenchmarkError.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"worker-{engine}-", dir=setting.directory))
-    place = Place(
-        directory, free_port(), (setting.localhost,), application=True, features=False
-    )  # for a sooner start under valgrind
+    place = Place(directory, free_port(), (setting.localhost,), application=application, features=not application)
     config = write_our_config(setting, place, engine)
     ours, theirs = socket.socketpair()
     ours.settimeout(START_SECONDS)

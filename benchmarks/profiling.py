@@ -14,10 +14,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.instructions import ENGINES, controlled_worker
+from benchmarks.origin import origin, php
 from benchmarks.peers import PEERS
+from benchmarks.peers.peer import Ability
 from benchmarks.processes import BenchmarkError, Running
 from benchmarks.rounds import Effort, Workload
 from benchmarks.setting import Setting, make_setting
@@ -35,7 +38,14 @@ def profile(setting: Setting, workload: Workload, engine: str, seconds: float) -
     def prefix(directory: Path) -> Sequence[str]:
         return [sys.executable, "-m", "cProfile", "-o", str(directory / "profile")]
 
-    with controlled_worker(setting, engine, prefix) as (_control, place, process_id):
+    with ExitStack() as stack:
+        if Ability.PROXY in workload.needs:
+            stack.enter_context(origin(setting))
+        if Ability.FASTCGI in workload.needs:
+            stack.enter_context(php(setting))
+        _control, place, process_id = stack.enter_context(
+            controlled_worker(setting, engine, prefix, application=workload.application)
+        )
         target = Running(PEERS["securelight"], place, setting, process_id, 0)
         workload.measure(target, Effort(rounds=1, seconds=seconds, quick=True))
     return place.directory / "profile"

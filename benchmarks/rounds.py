@@ -40,12 +40,17 @@ QUICK = Effort(rounds=2, seconds=0.4, quick=True)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure of a workload."""
+    """One figure of a workload.
+
+    Attributes:
+        of_itself: it is a comparison of a server with itself, and says nothing of which server is ahead.
+    """
 
     name: str
     unit: str
     more_is_better: bool = True
     decimals: int = 0
+    of_itself: bool = False
 
 
 RATE = Metric("rate", "requests/s")

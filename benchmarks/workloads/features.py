@@ -27,8 +27,8 @@ from benchmarks.setting import (
 )
 
 COST = Metric("processor", "us a request", more_is_better=False, decimals=1)
-TIMES = Metric("times", "times a plain small file", more_is_better=False, decimals=2)
-ADDED = Metric("added", "us more than a plain small file", more_is_better=False, decimals=1)
+TIMES = Metric("times", "times a plain small file", more_is_better=False, decimals=2, of_itself=True)
+ADDED = Metric("added", "us more than a plain small file", more_is_better=False, decimals=1, of_itself=True)
 DIFFERENT_HEADS = 1_500
 """Three times as many as this server keeps answers by their heads for (protocol/known_heads)."""
 _PEERS = ("nginx", "lighttpd", "caddy")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from securelight.server.http_session import HttpSession
 
 T = TypeVar("T")
+PIECE_BYTES = 65_536
+"""Of request bodies, at the most, that handlers are given at once: what a turn reads."""
 
 
 class Stream:
@@ -171,9 +173,21 @@ class Stream:
             await self._reader.wait()
             self._waited_seconds += monotonic() - self._waiting_since
         data, credit = self._buffer.popleft()
+        if self._buffer:
+            data, credit = self._joined(data, credit)
         self.buffered_bytes -= len(data)
         self._session.consumed(self, credit)
         return data
+
+    def _joined(self, data: bytes, credit: int) -> tuple[bytes, int]:
+        """`data` and what else is there: each piece costs who takes it more than its bytes do."""
+        buffer, pieces, room = self._buffer, [data], PIECE_BYTES - len(data)
+        while buffer and len(buffer[0][0]) <= room:
+            more, more_credit = buffer.popleft()
+            pieces.append(more)
+            room -= len(more)
+            credit += more_credit
+        return b"".join(pieces), credit
 
     def trailers(self) -> Fields:
         """See pipeline.exchange.Exchange."""
