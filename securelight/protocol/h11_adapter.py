@@ -33,7 +33,7 @@ class H11Adapter(Http1Adapter):
     def read_bytes(self) -> int:
         """See protocol.adapter. Bodies of a known length cost next to nothing; chunks may come with their head."""
         guard = self._guard
-        if guard.in_body and not guard.in_chunks:
+        if self._tunnel or (guard.in_body and not guard.in_chunks):
             return READ_BYTES
         return min(READ_BYTES, COSTLY_READ_BYTES + guard.chunk_left)
 

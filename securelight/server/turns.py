@@ -136,15 +136,17 @@ class Turns(abc.ABC):
             if self._closing_since:
                 self._drain()
             elif (self._opening is None or self._open()) and (transport.pending is None or transport.flush()):
-                session = self._session
+                session, tls = self._session, transport.session
                 assert session is not None
-                if not reading or self._receive(session):
-                    self._send(session)
+                if tls is not None and tls.ended:
+                    self._end()  # the last answer is out now, and close_notify with it
                 else:
-                    self._peer_ended(session)
-                tls = transport.session
-                if tls is not None and tls.output:
-                    transport.send_handshake()  # no answer has taken it along
+                    if not reading or self._receive(session):
+                        self._send(session)
+                    else:
+                        self._peer_ended(session)
+                    if tls is not None and tls.output and not self._closing_since:
+                        transport.send_handshake()  # no answer has taken it along
         except PeerGone:
             self.close()
         except TlsFault as fault:
@@ -170,7 +172,7 @@ class Turns(abc.ABC):
                     out = adapter.take_output(OUTPUT_BYTES)
                     self._out_bytes += len(out)
                     if (not out or transport.send(out)) and not (
-                        session.senders or session.writers or session.paused
+                        session.senders or session.writers or session.paused or adapter.closing
                         or not (adapter.wants_input or session.streams)
                         or len(out) >= OUTPUT_BYTES
                     ):  # fmt: skip

@@ -112,7 +112,7 @@ class Cache:
             answer = self._kept(entry, request, facts, now)
             if answer is not None:
                 return answer
-        return Deferred(lambda exchange: self._miss(exchange, request, facts, url, entry))
+        return Deferred(lambda exchange: self._miss(exchange, request, facts, url, entry, now))
 
     # Hits.
 
@@ -132,7 +132,7 @@ class Cache:
             if left <= 0:
                 if -left >= life.revalidate_seconds:
                     return None
-                self._refresh(entry, request, facts)
+                self._refresh(entry, request, facts, now)
             entry.response = self._made(entry, age, b"hit; ttl=%d" % left)
             entry.fresh_until = now + min(_AGE_SECONDS, max(0, left))
         entry.used = True
@@ -148,7 +148,7 @@ class Cache:
     def _with_status(self, fields: Fields, said: bytes) -> Fields:
         return (*fields, (b"cache-status", b"securelight; " + said)) if self._settings.status_field else fields
 
-    def _refresh(self, entry: Entry, request: Request, facts: Facts) -> None:
+    def _refresh(self, entry: Entry, request: Request, facts: Facts, found: float) -> None:
         if request.method != "GET":
             return
         nobody = Facts(facts.client_address)
@@ -156,7 +156,7 @@ class Cache:
 
         async def fetch() -> None:
             exchange: Exchange = Nobody(request, nobody, self._in_thread)
-            answer = await self._fetch(exchange, request, nobody, entry.url, entry, None)
+            answer = await self._fetch(exchange, request, nobody, entry.url, entry, None, found)
             if isinstance(answer, Response):
                 answer.release()
 
@@ -168,13 +168,13 @@ class Cache:
     # Misses.
 
     async def _miss(
-        self, exchange: Exchange, request: Request, facts: Facts, url: bytes, entry: Entry | None
+        self, exchange: Exchange, request: Request, facts: Facts, url: bytes, entry: Entry | None, began: float
     ) -> Response | Rewritten | Responded | None:
+        """Answer what memory has no answer to; `entry` is one that is not fresh, found there at `began`."""
         if b"only-if-cached" in directives(request.headers.get(b"cache-control")):
             raise Refusal(504, "It is not in the cache.")
         disk = self._disk
         if disk is not None:
-            began = monotonic()
             found = await exchange.in_thread(lambda: disk.find(url, request.headers))
             if found is not None:
                 found.marks = marks_of(url, found.facts.tags)
@@ -194,13 +194,23 @@ class Cache:
                 answer = None if other is None else self._kept(other, request, facts, monotonic())
                 if answer is not None:
                     return answer
-            return await self._fetch(exchange, request, facts, url, entry, flight)
+            return await self._fetch(exchange, request, facts, url, entry, flight, began)
         finally:
             self._flights.end(url, flight)
 
     async def _fetch(
-        self, exchange: Exchange, request: Request, facts: Facts, url: bytes, stale: Entry | None, flight: Flight | None
+        self,
+        exchange: Exchange,
+        request: Request,
+        facts: Facts,
+        url: bytes,
+        stale: Entry | None,
+        flight: Flight | None,
+        found: float,
     ) -> Response | Rewritten | Responded | None:
+        """Ask the handler; `stale`, which was found at `found`, may be validated or stand in."""
+        if stale is not None and self._purging.was_forgotten(stale, found):
+            stale = None
         asked = request if stale is None else with_conditions(request, stale)
         validates = asked is not request
         began = monotonic()
@@ -261,7 +271,7 @@ class Cache:
         if entry is None:
             await self._purging.purge(stale.url)
             return conditioned(Response(head.status, self._with_status(head.fields, said), stale.body), request)
-        if not self._purging.was_forgotten(entry, began):
+        if not (self._purging.was_forgotten(entry, began) or self._purging.was_forgotten(stale, began)):
             self._memory.put(entry)
             await self._save(entry, began)
         return conditioned(self._made(entry, entry.age(time.time()), said), request)

@@ -86,6 +86,8 @@ class Purging:
         found = self._memory.purge(mark)
         self._note(mark)
         if disk is not None:
+            # Who saves it meanwhile must hear of this, and who finds it on the disk once more.
+            self._board.purges.add(self._board.slot, mark, self._seen)
             found = max(found, await self._in_thread(lambda: on_disk(disk)))  # it may be on its way there
         self._board.purges.add(self._board.slot, mark, self._seen)
         return found

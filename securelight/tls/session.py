@@ -51,12 +51,13 @@ class TlsSession:
         limits: for the bounds on ciphertext.
 
     Attributes:
+        ended: close_notify was said; nothing can be sent any more.
         established: the handshake is done.
         holds_input: what was fed has not been decrypted to its end.
         output: what the session has to say by itself, and has not said with `encrypt`.
     """
 
-    __slots__ = ("_bare", "_bound", "_ended", "_incoming", "_tls", "established", "holds_input", "output")
+    __slots__ = ("_bare", "_bound", "_incoming", "_tls", "ended", "established", "holds_input", "output")
 
     def __init__(self, context: ssl.SSLContext, limits: Limits) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -64,7 +65,7 @@ class TlsSession:
         self._tls = context.wrap_bio(self._incoming, _outgoing, server_side=True)
         self._bound = limits.handshake_bytes
         self._bare = 0
-        self._ended = False
+        self.ended = False
         self.established = False
         self.holds_input = False
 
@@ -164,12 +165,12 @@ class TlsSession:
 
     def close(self) -> None:
         """Say close_notify, if the session can still speak and has not said it yet."""
-        if not self._ended:
+        if not self.ended:
             self._end()
             self.output += _outgoing.read()
 
     def _end(self) -> None:
-        self._ended = True
+        self.ended = True
         with contextlib.suppress(ssl.SSLError, ValueError, OSError):
             self._tls.unwrap()  # the peer's has not come yet, or the session is broken: both are fine when closing
 

@@ -38,14 +38,26 @@ class Answer:
         return self.pieces[0] if self.pieces else b""
 
 
-def connect(port: int, ca: Path, alpn: str, name: str = "localhost", client: Path | None = None) -> ssl.SSLSocket:
-    """A verified TLS connection; `client` is a file with the client's own certificate and key."""
+def connect(
+    port: int, ca: Path, alpn: str, name: str = "localhost", client: Path | None = None, receive_bytes: int = 0
+) -> ssl.SSLSocket:
+    """A verified TLS connection.
+
+    Args:
+        client: a file with the client's own certificate and key.
+        receive_bytes: of the kernel's buffer, for a slow reader; 0 for its own choice.
+    """
     context = ssl.create_default_context(cafile=str(ca))
     if client is not None:
         context.load_cert_chain(client)
     context.set_alpn_protocols([alpn])
-    raw = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+    raw = socket.socket()
     try:
+        raw.settimeout(TIMEOUT_SECONDS)
+        if receive_bytes:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # or the server's kernel takes a megabyte
+        raw.connect(("127.0.0.1", port))
         return context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
     except BaseException:
         raw.close()

@@ -37,12 +37,19 @@ class RawHttp2:
     """One connection.
 
     Args:
-        port, ca, name: see `connect`.
+        port, ca, name, receive_bytes: see `connect`.
         values: our SETTINGS.
     """
 
-    def __init__(self, port: int, ca: Path, name: str = "localhost", values: dict[int, int] | None = None) -> None:
-        self.sock = connect(port, ca, "h2", name)
+    def __init__(
+        self,
+        port: int,
+        ca: Path,
+        name: str = "localhost",
+        values: dict[int, int] | None = None,
+        receive_bytes: int = 0,
+    ) -> None:
+        self.sock = connect(port, ca, "h2", name, receive_bytes=receive_bytes)
         self.host = f"{name}:{port}".encode()
         self.ended = False
         self.frames: list[Frame] = []

@@ -14,7 +14,7 @@ import pytest
 
 from tests.server.processes import wait_until
 from tests.wire.clients import Http1, Http2
-from tests.wire.raw_http2 import DATA, RawHttp2, raw_frame, window_update
+from tests.wire.raw_http2 import DATA, GOAWAY, RawHttp2, raw_frame, window_update
 from tests.wire.server_process import serving, write_config
 
 if TYPE_CHECKING:
@@ -109,6 +109,26 @@ def test_stop_lets_open_requests_end(tmp_path: Path, certificates: TestCertifica
         assert server.process.wait(15) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_a_slow_reader_of_the_last_answer_gets_all_of_it_while_the_server_stops(
+    tmp_path: Path, certificates: TestCertificates, engine: str
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "page").write_bytes(bytes(120_000))
+    write_config(tmp_path, certificates, 'root = "site"', engine=engine)
+    with serving(tmp_path) as server:
+        slow = RawHttp2(server.port, certificates.ca, values={4: 1 << 30}, receive_bytes=4_096)
+        slow.send(window_update(0, 1 << 30), slow.head(1, "/page"), raw_frame(GOAWAY, 0, 0, bytes(8)))
+        assert slow.until(lambda: bool(slow.statuses))
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_event("stopping")
+        slow.finish()
+        slow.close()
+        assert len(slow.body(1)) == 120_000
+        assert slow.ended_streams() == {1}
+        assert server.process.wait(15) == 0
+        assert not [event for event in server.events() if event["event"] == "tls broken"]
 
 
 def rests(process: int) -> bool:

@@ -121,7 +121,11 @@ def test_the_limit_of_requests_on_a_connection_counts_them(
                         pass
                     assert client.goaway is not None
                     assert client.goaway.last_stream_id == 9
+                    client.sock.settimeout(5)  # at once, and not when somebody looks at deadlines
+                    while client.step():
+                        pass
                 else:
                     assert answers[-1].headers["connection"] == "close"
+                    assert client.ended()
             finally:
                 client.close()
