@@ -5,7 +5,7 @@
 #   make test               the test suite                               (ARGS="-k ranges -x")
 #   make check              ruff, mypy --strict, the import rule
 #   make test-py313         the test suite on Python 3.13 too, where there is one
-#   make bench              this server beside its peers, an hour or so (QUICK=1: five minutes; ARGS="--groups 1,2")
+#   make bench              this server beside its peers, two hours or so (QUICK=1: five minutes; ARGS="--groups 1,2")
 #   make compare            this server and its peers before `securelight conform`, half an hour; writes the table of
 #                           docs/conformance.md (ARGS=--check: only says whether a verdict has changed)
 #   make fuzz               the parsers on mutated input       (TARGET=http1 SECONDS=60, for each target; ARGS=--keep)
