@@ -86,7 +86,7 @@ class Purging:
         found = self._memory.purge(mark)
         self._note(mark)
         if disk is not None:
-            # Who saves it meanwhile must hear of this, and who finds it on the disk once more.
+            # Told now, for workers that are just saving it, and again below, for those that found it on the disk.
             self._board.purges.add(self._board.slot, mark, self._seen)
             found = max(found, await self._in_thread(lambda: on_disk(disk)))  # it may be on its way there
         self._board.purges.add(self._board.slot, mark, self._seen)

@@ -409,6 +409,33 @@ async def test_what_is_purged_while_it_is_revalidated_is_not_kept_again(
     assert (await world.get())[1] == b"new"
 
 
+async def test_what_is_purged_while_its_request_waits_is_not_validated(
+    tmp_path: Path, shift: Callable[[float], None]
+) -> None:
+    read, purged = trio.Event(), trio.Event()
+
+    class Reading(Client):
+        async def in_thread(self, function: Callable[[], Any]) -> Any:
+            found = await super().in_thread(function)
+            read.set()
+            await purged.wait()
+            return found
+
+    origin = Origin(ok(b"old", KEEP, (b"etag", b'"1"')), ok(b"purged", status=204), ok(b"new"))
+    world = World(origin, tmp_path, directory="kept")
+    await world.get()
+    shift(100)
+    world.client = Reading
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.get)
+        await read.wait()
+        world.client = Client
+        await world.get(method="DELETE")
+        purged.set()
+    assert b"if-none-match" not in origin.requests[-1].headers
+    assert (await world.get())[1] == b"new"
+
+
 async def test_only_those_named_may_purge(tmp_path: Path) -> None:
     origin = Origin(ok(b"a", KEEP, (b"cache-tag", b"shop, news")))
     world = World(origin, tmp_path, directory="kept", purge=("192.0.2.0/24",))
