@@ -188,13 +188,14 @@ def run(options: argparse.Namespace, setting: Setting) -> None:
         workloads, peers, setting, effort, narrow=(effort.quick or options.goals) and not options.servers
     )
     interrupted = "interrupted" in left_out.values()
-    counted: Mapping[str, object] = {}
     if interrupted and not results:
         raise BenchmarkError("interrupted before there was anything to write")
-    try:
-        counted = {} if interrupted else count_instructions(options, setting, effort)
-    except KeyboardInterrupt:
-        interrupted = True
+    counted: Mapping[str, object] = {}
+    if not interrupted:
+        try:
+            counted = count_instructions(options, setting, effort)
+        except KeyboardInterrupt:
+            interrupted = True
     options.results.mkdir(parents=True, exist_ok=True)
     for picture in options.results.glob("group-*.svg"):
         picture.unlink()

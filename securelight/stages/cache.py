@@ -155,8 +155,10 @@ class Cache:
         nobody.route_path, nobody.captures = facts.route_path, facts.captures
 
         async def fetch() -> None:
+            if self._purging.was_forgotten(entry, found):
+                return
             exchange: Exchange = Nobody(request, nobody, self._in_thread)
-            answer = await self._fetch(exchange, request, nobody, entry.url, entry, None, found)
+            answer = await self._fetch(exchange, request, nobody, entry.url, entry, None)
             if isinstance(answer, Response):
                 answer.release()
 
@@ -194,23 +196,15 @@ class Cache:
                 answer = None if other is None else self._kept(other, request, facts, monotonic())
                 if answer is not None:
                     return answer
-            return await self._fetch(exchange, request, facts, url, entry, flight, began)
+            if entry is not None and self._purging.was_forgotten(entry, began):
+                entry = None  # it is not to be validated, nor to stand in
+            return await self._fetch(exchange, request, facts, url, entry, flight)
         finally:
             self._flights.end(url, flight)
 
     async def _fetch(
-        self,
-        exchange: Exchange,
-        request: Request,
-        facts: Facts,
-        url: bytes,
-        stale: Entry | None,
-        flight: Flight | None,
-        found: float,
+        self, exchange: Exchange, request: Request, facts: Facts, url: bytes, stale: Entry | None, flight: Flight | None
     ) -> Response | Rewritten | Responded | None:
-        """Ask the handler; `stale`, which was found at `found`, may be validated or stand in."""
-        if stale is not None and self._purging.was_forgotten(stale, found):
-            stale = None
         asked = request if stale is None else with_conditions(request, stale)
         validates = asked is not request
         began = monotonic()

@@ -54,6 +54,19 @@ class Client:
         return await trio.to_thread.run_sync(function)
 
 
+def reading_slowly(read: trio.Event, go_on: trio.Event) -> type[Client]:
+    """Clients for whom something is read in a thread, which sets `read`, and who hear of it after `go_on`."""
+
+    class Reading(Client):
+        async def in_thread(self, function: Callable[[], Any]) -> Any:
+            found = await super().in_thread(function)
+            read.set()
+            await go_on.wait()
+            return found
+
+    return Reading
+
+
 class Origin:
     """What the cache asks: answers by a list of responses, the last one again and again; pushes unless told not to."""
 
@@ -62,11 +75,12 @@ class Origin:
         self.push = push
         self.requests: list[Request] = []
         self.gate: trio.Event | None = None
-        self.asked_twice = trio.Event()
+        self.asked, self.asked_twice = trio.Event(), trio.Event()
 
     def handle(self, request: Request, facts: Facts) -> Deferred:
         async def run(exchange: Any) -> Any:
             self.requests.append(request)
+            self.asked.set()
             number = len(self.requests)
             if number == 2:
                 self.asked_twice.set()
@@ -106,7 +120,7 @@ class World:
         self.cache = Cache(CacheConfig(**settings), context)
         self.handle = self.cache.around(origin.handle)
         self.services = context.services
-        self.client = Client
+        self.client: type[Client] = Client
 
     async def get(
         self, path: str = "/a", headers: dict[bytes, bytes] | None = None, method: str = "GET", user: str | None = None

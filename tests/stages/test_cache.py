@@ -22,8 +22,8 @@ from securelight.model.response import Response
 from securelight.pipeline.scoreboard import Scoreboard
 from securelight.pipeline.stage import Deferred
 from securelight.stages.cache_settings import CacheConfig
-from tests.helpers import make_context, make_facts, make_request
-from tests.stages.cache_world import KEEP, Client, Origin, World, field_of, ok
+from tests.helpers import in_thread, make_context, make_facts, make_request
+from tests.stages.cache_world import KEEP, Client, Origin, World, field_of, ok, reading_slowly
 
 FEATURE = next(feature for feature in FEATURES if feature.name == "cache")
 
@@ -413,19 +413,11 @@ async def test_what_is_purged_while_its_request_waits_is_not_validated(
     tmp_path: Path, shift: Callable[[float], None]
 ) -> None:
     read, purged = trio.Event(), trio.Event()
-
-    class Reading(Client):
-        async def in_thread(self, function: Callable[[], Any]) -> Any:
-            found = await super().in_thread(function)
-            read.set()
-            await purged.wait()
-            return found
-
     origin = Origin(ok(b"old", KEEP, (b"etag", b'"1"')), ok(b"purged", status=204), ok(b"new"))
     world = World(origin, tmp_path, directory="kept")
     await world.get()
     shift(100)
-    world.client = Reading
+    world.client = reading_slowly(read, purged)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.get)
         await read.wait()
@@ -461,6 +453,34 @@ async def test_a_purge_reaches_the_memory_of_other_workers(tmp_path: Path, shift
     await one.get(method="PURGE")
     shift(1.5)
     assert (await two.said()).startswith("fwd=uri-miss")
+
+
+async def test_what_another_worker_purges_while_it_is_saved_does_not_stay_on_the_disk(tmp_path: Path) -> None:
+    """The saving begins and ends while the other one, which has emptied the disk, has not come back from its thread."""
+    emptied, saved = trio.Event(), trio.Event()
+
+    async def slow(function: Callable[[], Any]) -> Any:
+        result = await in_thread(function)
+        emptied.set()
+        await saved.wait()
+        return result
+
+    origin, board = Origin(ok(b"old"), ok(b"new")), Scoreboard(2)
+    gate = origin.gate = trio.Event()
+    saving = World(origin, tmp_path, board, directory="kept")
+    purging = World(origin, tmp_path, board, slow, directory="kept", purge=("192.0.2.0/24",))
+
+    async def get() -> None:
+        await saving.get()
+        saved.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get)
+        await origin.asked.wait()
+        nursery.start_soon(lambda: purging.get(method="PURGE"))
+        await emptied.wait()
+        gate.set()
+    assert (await World(origin, tmp_path, board, directory="kept").get())[1] == b"new"
 
 
 # The stores.

@@ -17,7 +17,7 @@ from securelight.model.response import Response
 from securelight.pipeline.stage import RESPONDED, Deferred
 from securelight.stages.cache_answers import changed_urls
 from tests.helpers import in_thread, make_request
-from tests.stages.cache_world import KEEP, Client, Origin, World, field_of, ok
+from tests.stages.cache_world import KEEP, Client, Origin, World, field_of, ok, reading_slowly
 
 TAG = (b"etag", b'"1"')
 
@@ -150,18 +150,10 @@ async def test_what_was_purged_while_it_was_fetched_is_not_kept(tmp_path: Path) 
 
 async def test_what_is_purged_while_it_is_read_from_the_disk_is_not_believed(tmp_path: Path) -> None:
     read, purged = trio.Event(), trio.Event()
-
-    class Reading(Client):
-        async def in_thread(self, function: Callable[[], Any]) -> Any:
-            found = await super().in_thread(function)
-            read.set()
-            await purged.wait()
-            return found
-
     origin = Origin(ok(b"old"), ok(b"purged", status=204), ok(b"new"))
     await World(origin, tmp_path, directory="kept").get()
     world = World(origin, tmp_path, directory="kept")
-    world.client = Reading
+    world.client = reading_slowly(read, purged)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.get)
         await read.wait()

@@ -69,8 +69,10 @@ class Http1:
 
     protocol = "http/1.1"
 
-    def __init__(self, port: int, ca: Path, name: str = "localhost", client: Path | None = None) -> None:
-        self.sock = connect(port, ca, "http/1.1", name, client)
+    def __init__(
+        self, port: int, ca: Path, name: str = "localhost", client: Path | None = None, receive_bytes: int = 0
+    ) -> None:
+        self.sock = connect(port, ca, "http/1.1", name, client, receive_bytes)
         self.host = f"{name}:{port}"
         self.cut = False
         """The connection ended without close_notify."""

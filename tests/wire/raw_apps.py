@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """`/upload` counts the body, `/deaf` never reads it, `/stream` sends until the client leaves."""
+    """`/upload` counts the body, `/pieces` says its digest and its largest piece, `/deaf` never reads it, `/stream` sends
+    until the client leaves.
+    """
     assert scope["type"] == "http"
     path = scope["path"]
     if path.endswith("/upload"):
@@ -19,6 +22,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             count += len(message["body"])
             more = message["more_body"]
         await answer(send, b"%d" % count)
+    elif path.endswith("/pieces"):
+        await answer(send, await pieces(receive))
     elif path.endswith("/deaf"):
         await begin(send)
         await send({"type": "http.response.body", "body": b"deaf", "more_body": True})
@@ -30,6 +35,16 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
     else:
         await answer(send, b"app\n")
+
+
+async def pieces(receive: Any) -> bytes:
+    digest, largest, more = hashlib.sha256(), 0, True
+    while more:
+        message = await receive()
+        digest.update(message["body"])
+        largest = max(largest, len(message["body"]))
+        more = message["more_body"]
+    return b"%b %d" % (digest.hexdigest().encode(), largest)
 
 
 async def begin(send: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -463,3 +464,11 @@ def test_an_application_that_fails_at_startup_stops_the_server_and_says_why(
     assert done.returncode != 0
     assert "the database is not there" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_body_comes_whole_in_pieces_that_are_bounded(client: Client) -> None:
+    body = random.Random(3).randbytes(1_500_001)
+    answer = client.request("POST", "/raw/pieces", body=body)
+    digest, largest = answer.body.split()
+    assert digest.decode() == hashlib.sha256(body).hexdigest()
+    assert 0 < int(largest) <= 65_536

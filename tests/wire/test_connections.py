@@ -118,11 +118,20 @@ def test_a_slow_reader_of_the_last_answer_gets_all_of_it_while_the_server_stops(
     (tmp_path / "site" / "page").write_bytes(bytes(120_000))
     write_config(tmp_path, certificates, 'root = "site"', engine=engine)
     with serving(tmp_path) as server:
+        slow_h1 = Http1(server.port, certificates.ca, receive_bytes=4_096)
+        slow_h1.send(b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert slow_h1.read_head().status == 200
         slow = RawHttp2(server.port, certificates.ca, values={4: 1 << 30}, receive_bytes=4_096)
         slow.send(window_update(0, 1 << 30), slow.head(1, "/page"), raw_frame(GOAWAY, 0, 0, bytes(8)))
         assert slow.until(lambda: bool(slow.statuses))
         server.send_signal(signal.SIGTERM)
         server.wait_for_event("stopping")
+        body, whole = slow_h1.rest(120_000)
+        assert whole
+        assert len(body) == 120_000
+        assert slow_h1.ended()
+        assert not slow_h1.cut
+        slow_h1.close()
         slow.finish()
         slow.close()
         assert len(slow.body(1)) == 120_000
