@@ -7,8 +7,8 @@ from typing import Any
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """`/upload` counts the body, `/pieces` says its digest and its largest piece, `/deaf` never reads it, `/stream` sends
-    until the client leaves.
+    """`/upload` counts the body, `/pieces` says its digest and its largest piece, `/deaf` never reads it,
+    `/stream` sends until the client leaves.
     """
     assert scope["type"] == "http"
     path = scope["path"]
