@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import ssl
 from dataclasses import replace
 from time import time
@@ -23,6 +24,9 @@ from securelight.tls.client_certificate import expired, read_client_certificate
 
 RECORD_BYTES = 16_384
 """The content of one TLS record; OpenSSL returns no more in one read."""
+
+_UNNAMED = re.compile(r"\[[^]]*\] (.*?)(?: \(_ssl\.c:\d+\))?$")
+"""How Python words what OpenSSL said when it has no name for it: what is newer than the OpenSSL it was written for."""
 
 _outgoing = ssl.MemoryBIO()
 
@@ -40,7 +44,10 @@ def _reason(error: ssl.SSLError) -> str:
         return "client certificate: none was sent, and the site requires one"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"client certificate: {error.verify_message}"
-    return (error.reason or "end of stream").replace("_", " ").lower()
+    if error.reason:
+        return error.reason.replace("_", " ").lower()
+    told = _UNNAMED.match(str(error.args[-1])) if error.args else None
+    return told[1] if told else "end of stream"
 
 
 class TlsSession:
