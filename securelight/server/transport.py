@@ -136,11 +136,7 @@ class Transport:
         session = self.session
         if session is not None:
             return self._send_raw(session.encrypt(plaintext, last=last))
-        if self._send_raw(plaintext):
-            return True
-        assert self.pending is not None
-        self.pending = memoryview(bytes(self.pending))  # a copy: what was given may be somebody's buffer
-        return False
+        return self._send_raw(plaintext)
 
     def send_handshake(self) -> bool:
         """Send what the TLS session has to say by itself (handshake messages, alerts)."""
@@ -159,7 +155,8 @@ class Transport:
             raise PeerGone from error
         if sent == len(data):
             return True
-        self.pending = memoryview(data)[sent:]
+        # A copy: what was given may be somebody's buffer, and what is out is not kept for a client that takes its time.
+        self.pending = memoryview(bytes(data[sent:]))
         return False
 
     def flush(self) -> bool:

@@ -161,3 +161,11 @@ def test_what_waits_on_a_plain_socket_does_not_change_with_the_buffer_it_came_fr
             transport.flush()
         transport.close()
     assert received == b"x" * len(buffer)
+
+
+def test_what_a_slow_client_took_is_not_held_for_it(wire: Wire) -> None:
+    while wire.transport.send(b"x" * 100_000):
+        pass
+    pending = wire.transport.pending
+    assert pending is not None
+    assert 0 < len(pending) == memoryview(pending.obj).nbytes
