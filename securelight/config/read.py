@@ -105,8 +105,13 @@ def _included(main: Document, faults: Faults) -> list[Path]:
     found: dict[Path, Path] = {}
     for index, pattern in enumerate(patterns[:MAXIMUM_FILES]):
         matches = _matches(main.base, pattern) if "\0" not in pattern else []
-        if not matches and not _WILDCARD.search(pattern):
-            faults.add(where.item(index), f"there is no file {quoted(pattern)}")
+        if not _WILDCARD.search(pattern):
+            if not matches:
+                faults.add(where.item(index), f"there is no file {quoted(pattern)}")
+            elif matches[0].is_dir():
+                cure = quoted(pattern.rstrip("/") + "/*.toml")
+                faults.add(where.item(index), f"{quoted(pattern)} is a folder; write {cure}")
+                continue
         for path in matches:
             found.setdefault(path.resolve(), main.path.parent / os.path.relpath(path, main.base))
     found.pop(main.path.resolve(), None)
@@ -141,9 +146,10 @@ def _read_text(path: Path) -> str:
     Errors: OSError; ValueError if it is too large or not a regular file; UnicodeDecodeError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("is not a regular file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("is not a regular file")
         data = file.read(MAXIMUM_FILE_BYTES + 1)
     if len(data) > MAXIMUM_FILE_BYTES:
         raise ValueError(f"is larger than {MAXIMUM_FILE_BYTES} bytes")

@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from securelight.config.faults import Faults
 from securelight.config.read import MAXIMUM_FILE_BYTES, MAXIMUM_FILES, read_documents
+from tests.helpers import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,18 @@ def test_a_file_that_is_named_must_be_there_but_a_pattern_may_be_empty(tmp_path:
     main = tmp_path / "main.toml"
     main.write_text('include = ["sites/*.toml", "shop.toml"]\n')
     assert read(main)[1] == ['main.toml: include[1]: there is no file "shop.toml"']
+
+
+def test_a_folder_is_not_included_and_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    (tmp_path / "sites/old").mkdir(parents=True)
+    main = tmp_path / "main.toml"
+    before = open_descriptors()
+    main.write_text('include = ["sites/", "sites/*"]\n')
+    assert read(main)[1] == [
+        'main.toml: include[0]: "sites/" is a folder; write "sites/*.toml"',
+        "sites/old: is not a regular file",
+    ]
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("written", ['"conf.d/*.toml"', "[1]", "true"])
